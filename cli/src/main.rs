@@ -1,0 +1,3 @@
+//! kubectl weft: what the network does, and whether its addresses add up.
+
+fn main() {}

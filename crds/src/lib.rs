@@ -1,0 +1,61 @@
+//! The API of Weft, group `weft.dev/v1alpha1`: resource types and their validation, no behaviour.
+//!
+//! | kind | who writes it | who reads it |
+//! |---|---|---|
+//! | [`NetworkConfig`] | the admin (spec), the operator (status) | everyone |
+//! | [`IPBlock`] | the operator | everyone |
+//! | [`NodeNetwork`] | the agent of that node | every agent |
+//! | [`NodeReport`] | the agent of that node | the operator, `kubectl weft` |
+//!
+//! The manifests in `crds/yaml` are made from these types by the `crdgen` binary, and a test fails
+//! when they are stale.
+
+mod block;
+mod config;
+mod node;
+mod rules;
+mod status;
+
+pub use block::{IPBlock, IPBlockSpec, block_name};
+pub use config::{
+    AgentSettings, Encapsulation, IpamSettings, KubeProxySettings, LogLevel, Mode, NetworkConfig,
+    NetworkConfigSpec, NodeAddressMethod, NodeAddressSettings, OverlaySettings, Pool,
+};
+pub use node::{
+    BlockUsage, NodeNetwork, NodeNetworkSpec, NodeReport, NodeReportSpec, PeerPath, PeerReport,
+    Problem,
+};
+pub use status::{NetworkConfigStatus, NodeCount, PoolStatus, condition};
+
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube::CustomResourceExt;
+
+/// The API group of every kind here.
+pub const GROUP: &str = "weft.dev";
+
+/// The name that the one [`NetworkConfig`] of a cluster has.
+pub const CONFIG_NAME: &str = "default";
+
+/// Every definition, in the order in which they should be applied.
+pub fn definitions() -> Vec<CustomResourceDefinition> {
+    vec![
+        NetworkConfig::crd(),
+        IPBlock::crd(),
+        NodeNetwork::crd(),
+        NodeReport::crd(),
+    ]
+}
+
+/// The definitions as files: name and content.
+///
+/// # Errors
+/// A definition can't be written as YAML.
+pub fn manifests() -> Result<Vec<(String, String)>, serde_yaml::Error> {
+    definitions()
+        .iter()
+        .map(|definition| {
+            let name = definition.metadata.name.clone().unwrap_or_default();
+            Ok((format!("{name}.yaml"), serde_yaml::to_string(definition)?))
+        })
+        .collect()
+}

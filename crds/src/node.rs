@@ -1,0 +1,178 @@
+//! What nodes publish: `NodeNetwork` for every other node, `NodeReport` for the operator alone.
+//!
+//! They are two objects so that a report, which changes often, wakes no other agent.
+
+use kube::{CustomResource, KubeSchema};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// How other nodes reach this one.
+#[derive(CustomResource, KubeSchema, Serialize, Deserialize, Debug, Clone, PartialEq, Default)]
+#[kube(
+    group = "weft.dev",
+    version = "v1alpha1",
+    kind = "NodeNetwork",
+    plural = "nodenetworks",
+    category = "weft",
+    derive = "PartialEq",
+    doc = "How other nodes reach the node of this name. Its agent writes it, the agents of all other nodes read it.",
+    printcolumn(name = "IPv4", type_ = "string", json_path = ".spec.ipv4"),
+    printcolumn(name = "IPv6", type_ = "string", json_path = ".spec.ipv6"),
+    printcolumn(name = "MTU", type_ = "integer", json_path = ".spec.mtu"),
+    printcolumn(
+        name = "Age",
+        type_ = "date",
+        json_path = ".metadata.creationTimestamp"
+    )
+)]
+#[serde(rename_all = "camelCase")]
+pub struct NodeNetworkSpec {
+    /// UID of the Node object that this is about.
+    #[serde(rename = "nodeUID")]
+    #[schemars(length(max = 64))]
+    pub node_uid: String,
+
+    /// IPv4 address in the underlay with its prefix length, such as 192.0.2.7/24.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 43))]
+    pub ipv4: Option<String>,
+
+    /// IPv6 address in the underlay with its prefix length.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 43))]
+    pub ipv6: Option<String>,
+
+    /// Link-layer address of the VXLAN devices of the node.
+    #[schemars(regex(pattern = "^([0-9a-f]{2}:){5}[0-9a-f]{2}$"))]
+    pub mac: String,
+
+    /// The node pod addresses, one of each family that the node has a block of.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 2), inner(length(max = 39)))]
+    pub node_pod_addresses: Vec<String>,
+
+    /// MTU of the underlay at this node, in bytes.
+    pub mtu: u32,
+}
+
+/// What the agent of a node has done and seen.
+#[derive(CustomResource, KubeSchema, Serialize, Deserialize, Debug, Clone, PartialEq, Default)]
+#[kube(
+    group = "weft.dev",
+    version = "v1alpha1",
+    kind = "NodeReport",
+    plural = "nodereports",
+    category = "weft",
+    derive = "PartialEq",
+    doc = "What the agent of the node of this name has done and seen. Its agent writes it, the operator and kubectl weft read it.",
+    printcolumn(name = "Forwarding", type_ = "boolean", json_path = ".spec.forwarding"),
+    printcolumn(
+        name = "Generation",
+        type_ = "integer",
+        json_path = ".spec.observedGeneration"
+    ),
+    printcolumn(name = "Peers", type_ = "string", json_path = ".spec.summary"),
+    printcolumn(
+        name = "Version",
+        type_ = "string",
+        json_path = ".spec.agentVersion",
+        priority = 1
+    ),
+    printcolumn(
+        name = "Age",
+        type_ = "date",
+        json_path = ".metadata.creationTimestamp"
+    )
+)]
+#[serde(rename_all = "camelCase")]
+pub struct NodeReportSpec {
+    /// UID of the Node object that this is about.
+    #[serde(rename = "nodeUID")]
+    pub node_uid: String,
+
+    /// The generation of the NetworkConfig that the kernel of the node follows in full.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+
+    /// Version of the agent.
+    pub agent_version: String,
+
+    /// Whether probe packets of full size to the peers come back, and everything is programmed.
+    pub forwarding: bool,
+
+    /// Peers with an answer of all peers, to be read: "4/4".
+    pub summary: String,
+
+    /// MTU of the pods of this node, in bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mtu: Option<u32>,
+
+    /// The blocks of the node and how full they are.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub blocks: Vec<BlockUsage>,
+
+    /// How packets go to each peer, and whether they arrive. Those without an answer come first; at
+    /// the most 64 are listed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64))]
+    pub peers: Vec<PeerReport>,
+
+    /// What is wrong on this node, in words.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16))]
+    pub problems: Vec<Problem>,
+}
+
+/// A block and how full it is. Counts are coarse while there is room, so that a report is not
+/// written for every pod.
+#[derive(Serialize, Deserialize, JsonSchema, Debug, Clone, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct BlockUsage {
+    /// The range of the block.
+    pub cidr: String,
+    /// Addresses that can be given to pods.
+    pub capacity: u64,
+    /// Addresses that pods have.
+    pub used: u64,
+    /// The agent gives out no address from it any more, and none is in use.
+    #[serde(default)]
+    pub drained: bool,
+}
+
+/// How packets go to a peer.
+#[derive(Serialize, Deserialize, JsonSchema, Debug, Clone, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct PeerReport {
+    /// The node.
+    pub node: String,
+    /// The path of IPv4 packets.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ipv4: Option<PeerPath>,
+    /// The path of IPv6 packets.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ipv6: Option<PeerPath>,
+    /// Whether the last probes of full size came back.
+    pub answers: bool,
+}
+
+/// How packets get from one node to another.
+#[derive(
+    Serialize, Deserialize, JsonSchema, Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord,
+)]
+pub enum PeerPath {
+    /// In VXLAN.
+    VXLAN,
+    /// By a route to the address of the node.
+    Direct,
+}
+
+/// Something that is wrong on a node.
+#[derive(Serialize, Deserialize, JsonSchema, Debug, Clone, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct Problem {
+    /// A word for programs, such as AddressNotFound.
+    pub reason: String,
+    /// What is wrong and what to do.
+    #[schemars(length(max = 1024))]
+    pub message: String,
+}

@@ -1,0 +1,77 @@
+//! The status of `NetworkConfig`.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::config::Mode;
+
+/// Types of conditions, by the kstatus convention
+/// (<https://github.com/kubernetes-sigs/cli-utils/blob/master/pkg/kstatus/README.md>), and of Weft.
+pub mod condition {
+    /// Every node does what this generation of the spec says.
+    pub const READY: &str = "Ready";
+    /// Nodes are on their way to what the spec says.
+    pub const RECONCILING: &str = "Reconciling";
+    /// Nothing goes on until somebody acts; what runs is not touched.
+    pub const STALLED: &str = "Stalled";
+    /// Every pool has a block left.
+    pub const ADDRESSES_AVAILABLE: &str = "AddressesAvailable";
+}
+
+/// What Weft found and did.
+#[derive(Serialize, Deserialize, JsonSchema, Debug, Clone, PartialEq, Default)]
+#[serde(rename_all = "camelCase")]
+pub struct NetworkConfigStatus {
+    /// The generation of the spec that the rest of the status is about.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+
+    /// The mode that the nodes send in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mode: Option<Mode>,
+
+    /// MTU of pods, in bytes: the smallest that a node reports.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mtu: Option<u32>,
+
+    /// Counts of nodes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub nodes: Option<NodeCount>,
+
+    /// The pools and what is left of them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub pools: Vec<PoolStatus>,
+
+    /// Ready, Reconciling and Stalled by the kstatus convention, and AddressesAvailable.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub conditions: Vec<Condition>,
+}
+
+/// Counts of nodes.
+#[derive(Serialize, Deserialize, JsonSchema, Debug, Clone, PartialEq, Eq, Default)]
+#[serde(rename_all = "camelCase")]
+pub struct NodeCount {
+    /// Nodes of the cluster.
+    pub total: u32,
+    /// Nodes whose agent reports that it does what this generation says and that it forwards.
+    pub ready: u32,
+    /// Ready of total, to be read: "3/3".
+    pub summary: String,
+}
+
+/// A pool and what is left of it.
+#[derive(Serialize, Deserialize, JsonSchema, Debug, Clone, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct PoolStatus {
+    /// The range, as in the spec.
+    pub cidr: String,
+    /// Prefix length of its blocks.
+    pub block_size: u8,
+    /// Blocks that it holds in all (capped at the largest number that fits the field).
+    pub blocks: u64,
+    /// Blocks that nodes own.
+    pub allocated: u64,
+    /// Blocks that were released and cool down.
+    pub cooling: u64,
+}

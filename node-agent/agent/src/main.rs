@@ -1,0 +1,3 @@
+//! The node agent: programs the kernel of one node from what the API server says.
+
+fn main() {}

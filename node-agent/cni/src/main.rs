@@ -1,0 +1,3 @@
+//! The CNI plugin that the container runtime runs.
+
+fn main() {}

