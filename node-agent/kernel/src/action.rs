@@ -1,0 +1,205 @@
+//! One change of kernel state, and its words.
+
+use std::fmt;
+use std::net::IpAddr;
+
+use crate::names::{DeviceName, Mac};
+use crate::state::{
+    FdbKey, Mark, NeighbourKey, Nexthop, Route, RouteKey, RouteTarget, Rule, Setting, SettingKey,
+    Vxlan,
+};
+
+/// One change. A change of something that is there is a single replacement.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Action {
+    /// Make a VXLAN device.
+    CreateLink(DeviceName, Vxlan),
+    /// Change a VXLAN device in place: MTU, MAC, local address, learning, up. A new MAC
+    /// makes the kernel forget the device's neighbours.
+    ModifyLink {
+        /// The device.
+        name: DeviceName,
+        /// What it is like now.
+        from: Vxlan,
+        /// What it is to be like.
+        to: Vxlan,
+    },
+    /// Delete a VXLAN device of ours.
+    DeleteLink(DeviceName),
+    /// Switch transmit checksum offload of a device on or off.
+    SetChecksum(DeviceName, bool),
+    /// Set an IPv4 setting of a device.
+    SetSetting {
+        /// Device and setting.
+        key: SettingKey,
+        /// The new value.
+        value: u32,
+        /// The value it had, to be restored at the end.
+        previous: Option<u32>,
+    },
+    /// Add an address to `lo`.
+    AddAddress(IpAddr),
+    /// Delete an address from `lo`.
+    DeleteAddress(IpAddr),
+    /// Add a policy rule.
+    AddRule(Rule),
+    /// Delete a policy rule.
+    DeleteRule(Rule),
+    /// Add or replace an FDB entry.
+    SetFdb(FdbKey, IpAddr),
+    /// Delete the FDB entry to this remote node.
+    DeleteFdb(FdbKey, IpAddr),
+    /// Add or replace a permanent neighbour.
+    SetNeighbour(NeighbourKey, Mac),
+    /// Delete a neighbour.
+    DeleteNeighbour(NeighbourKey),
+    /// Make a nexthop object.
+    AddNexthop(u32, Nexthop),
+    /// Replace a nexthop object: all routes by it move at once.
+    ReplaceNexthop(u32, Nexthop),
+    /// Delete a nexthop object.
+    DeleteNexthop(u32),
+    /// Add a route.
+    AddRoute(RouteKey, Route),
+    /// Replace a route in one step.
+    ReplaceRoute(RouteKey, Route),
+    /// Delete a route.
+    DeleteRoute(RouteKey),
+}
+
+impl fmt::Display for Action {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::CreateLink(name, vxlan) => write!(f, "create {}", Device(name, vxlan)),
+            Self::ModifyLink { name, to, .. } => write!(f, "change {}", Device(name, to)),
+            Self::DeleteLink(name) => write!(f, "delete VXLAN device {name}"),
+            Self::SetChecksum(name, on) => {
+                let on = if *on { "on" } else { "off" };
+                write!(f, "switch transmit checksum offload of {name} {on}")
+            }
+            Self::SetSetting { key, value, .. } => {
+                let setting = match key.setting {
+                    Setting::Forwarding => "forwarding",
+                    Setting::RpFilter => "rp_filter",
+                    Setting::RouteLocalnet => "route_localnet",
+                };
+                write!(f, "set {setting} of {} to {value}", key.device)
+            }
+            Self::AddAddress(address) => write!(f, "add address {address} to lo"),
+            Self::DeleteAddress(address) => write!(f, "delete address {address} from lo"),
+            Self::AddRule(rule) => write!(f, "add {}", Words(rule)),
+            Self::DeleteRule(rule) => write!(f, "delete {}", Words(rule)),
+            Self::SetFdb(key, remote) => {
+                write!(
+                    f,
+                    "set FDB entry {} of {} to node {remote}",
+                    key.mac, key.device
+                )
+            }
+            Self::DeleteFdb(key, remote) => {
+                write!(
+                    f,
+                    "delete FDB entry {} of {} to node {remote}",
+                    key.mac, key.device
+                )
+            }
+            Self::SetNeighbour(key, mac) => {
+                write!(
+                    f,
+                    "set neighbour {} on {} to {mac}",
+                    key.address, key.device
+                )
+            }
+            Self::DeleteNeighbour(key) => {
+                write!(f, "delete neighbour {} on {}", key.address, key.device)
+            }
+            Self::AddNexthop(id, nexthop) => write!(f, "add nexthop {id} {}", Words(nexthop)),
+            Self::ReplaceNexthop(id, nexthop) => {
+                write!(f, "replace nexthop {id}, now {}", Words(nexthop))
+            }
+            Self::DeleteNexthop(id) => write!(f, "delete nexthop {id}"),
+            Self::AddRoute(key, route) => write!(f, "add {} {}", Words(key), Words(route)),
+            Self::ReplaceRoute(key, route) => {
+                write!(f, "replace {}, now {}", Words(key), Words(route))
+            }
+            Self::DeleteRoute(key) => write!(f, "delete {}", Words(key)),
+        }
+    }
+}
+
+/// A value in words, for messages.
+struct Words<'a, T>(&'a T);
+struct Device<'a>(&'a DeviceName, &'a Vxlan);
+
+impl fmt::Display for Device<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self(name, vxlan) = self;
+        let Vxlan {
+            vni,
+            port,
+            local,
+            mac,
+            mtu,
+            ..
+        } = vxlan;
+        write!(
+            f,
+            "VXLAN device {name} (VNI {vni}, port {port}, local {local}, {mac}, MTU {mtu})"
+        )
+    }
+}
+
+impl fmt::Display for Words<'_, RouteKey> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "route to {} in table {}",
+            self.0.destination, self.0.table
+        )
+    }
+}
+
+impl fmt::Display for Words<'_, Route> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0.target {
+            RouteTarget::Nexthop(id) => write!(f, "by nexthop {id}"),
+            RouteTarget::Device {
+                device,
+                gateway: Some(gateway),
+                ..
+            } => {
+                write!(f, "via {gateway} on {device}")
+            }
+            RouteTarget::Device { device, .. } => write!(f, "through {device}"),
+            RouteTarget::Blackhole => write!(f, "dropped"),
+            RouteTarget::Unreachable => write!(f, "unreachable"),
+            RouteTarget::Prohibit => write!(f, "prohibited"),
+            RouteTarget::Other => write!(f, "of a kind that Weft does not make"),
+        }
+    }
+}
+
+impl fmt::Display for Words<'_, Nexthop> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(gateway) = self.0.gateway {
+            write!(f, "via {gateway} ")?;
+        }
+        write!(f, "on {}", self.0.device)
+    }
+}
+
+impl fmt::Display for Words<'_, Rule> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Rule {
+            priority,
+            family,
+            mark,
+            table,
+        } = self.0;
+        write!(f, "{family} rule {priority} to table {table}")?;
+        if let Some(Mark { value, mask }) = mark {
+            write!(f, " for mark {value:#x}/{mask:#x}")?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,184 @@
+//! Carrying out a plan.
+
+use nix::errno::Errno;
+
+use crate::action::Action;
+use crate::ethtool;
+use crate::kernel::{Indexes, Kernel};
+use crate::names::DeviceName;
+use crate::netlink::{Error, Request};
+use crate::object::uapi::{CREATE, EXCL, REPLACE};
+use crate::object::{address, link, neighbour, nexthop, route, rule};
+use crate::state::RouteTarget;
+
+/// Nexthop ids which belong to Weft, whoever made the object. Outside of them an
+/// existing object is never overwritten.
+pub const NEXTHOP_IDS: std::ops::RangeInclusive<u32> = 0x5700_0000..=0x57ff_ffff;
+
+/// An action that failed: its words name the object and the operation.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("cannot {action}: {error}")]
+pub struct Failure {
+    /// What was to be done.
+    pub action: Action,
+    /// Why it wasn't.
+    #[source]
+    pub error: Error,
+}
+
+/// Carries out `actions` in order, many in one system call. Goes on past failures.
+/// Returns the result of each, in order.
+///
+/// Deleting what is not there any more counts as done.
+pub fn apply(kernel: &mut Kernel, actions: &[Action]) -> Vec<Result<(), Error>> {
+    let mut run = Run {
+        kernel,
+        indexes: Indexes::default(),
+        queue: Vec::new(),
+        results: Vec::new(),
+    };
+    for action in actions {
+        run.carry_out(action);
+    }
+    run.flush();
+    let outcome = actions.iter().zip(run.results);
+    outcome
+        .map(|(action, result)| result.or_else(|error| forgive(action, error)))
+        .collect()
+}
+
+/// The failed ones of `actions`, given the results of [`apply`].
+pub fn failures(actions: &[Action], results: Vec<Result<(), Error>>) -> Vec<Failure> {
+    let outcome = actions.iter().zip(results);
+    let failed = outcome.filter_map(|(action, result)| Some((action, result.err()?)));
+    failed
+        .map(|(action, error)| Failure {
+            action: action.clone(),
+            error,
+        })
+        .collect()
+}
+
+struct Run<'k> {
+    kernel: &'k mut Kernel,
+    indexes: Indexes,
+    /// Requests not sent yet; they belong to the results that are to come.
+    queue: Vec<Request>,
+    results: Vec<Result<(), Error>>,
+}
+
+impl Run<'_> {
+    fn carry_out(&mut self, action: &Action) {
+        match action {
+            Action::CreateLink(..) | Action::DeleteLink(_) => {
+                self.enqueue(action);
+                self.flush();
+                self.indexes.clear();
+            }
+            Action::SetChecksum(name, on) => {
+                self.flush();
+                let result = ethtool::set_tx_checksum(self.kernel.control(), *name, *on);
+                self.results.push(result);
+            }
+            _ => self.enqueue(action),
+        }
+    }
+
+    fn enqueue(&mut self, action: &Action) {
+        match self.encode(action) {
+            Ok(request) => self.queue.push(request),
+            Err(error) => {
+                self.flush();
+                self.results.push(Err(error));
+            }
+        }
+    }
+
+    fn flush(&mut self) {
+        let queue = std::mem::take(&mut self.queue);
+        self.results.extend(self.kernel.route.execute(&queue));
+    }
+
+    fn index(&mut self, name: DeviceName) -> Result<u32, Error> {
+        self.indexes.of(&mut self.kernel.route, name)
+    }
+
+    fn encode(&mut self, action: &Action) -> Result<Request, Error> {
+        Ok(match action {
+            Action::CreateLink(name, vxlan) => link::create(*name, vxlan),
+            Action::ModifyLink { name, from, to } => link::modify(self.index(*name)?, from, to),
+            Action::DeleteLink(name) => link::delete(self.index(*name)?),
+            Action::SetSetting { key, value, .. } => {
+                link::set(self.index(key.device)?, key.setting, *value)
+            }
+            Action::AddAddress(address) => address::add(self.index(DeviceName::LO)?, *address),
+            Action::DeleteAddress(address) => {
+                address::delete(self.index(DeviceName::LO)?, *address)
+            }
+            Action::AddRule(rule) => rule::add(rule),
+            Action::DeleteRule(rule) => rule::delete(rule),
+            Action::SetFdb(key, remote) => {
+                neighbour::set_fdb(self.index(key.device)?, key.mac, *remote)
+            }
+            Action::DeleteFdb(key, remote) => {
+                neighbour::delete_fdb(self.index(key.device)?, key.mac, *remote)
+            }
+            Action::SetNeighbour(key, mac) => {
+                neighbour::set(self.index(key.device)?, key.address, *mac)
+            }
+            Action::DeleteNeighbour(key) => neighbour::delete(self.index(key.device)?, key.address),
+            Action::AddNexthop(id, nexthop) => {
+                let overwrite = if NEXTHOP_IDS.contains(id) {
+                    REPLACE
+                } else {
+                    EXCL
+                };
+                nexthop::set(
+                    CREATE | overwrite,
+                    *id,
+                    nexthop,
+                    self.index(nexthop.device)?,
+                )
+            }
+            Action::ReplaceNexthop(id, nexthop) => {
+                nexthop::set(REPLACE, *id, nexthop, self.index(nexthop.device)?)
+            }
+            Action::DeleteNexthop(id) => nexthop::delete(*id),
+            Action::AddRoute(key, route) | Action::ReplaceRoute(key, route) => {
+                let index = match &route.target {
+                    RouteTarget::Device { device, .. } => Some(self.index(*device)?),
+                    _ => None,
+                };
+                route::set(CREATE | REPLACE, key, route, index)
+            }
+            Action::DeleteRoute(key) => route::delete(key),
+            // Not an rtnetlink request; `carry_out` has dealt with it.
+            Action::SetChecksum(..) => {
+                return Err(Error::Socket {
+                    operation: "encode",
+                    errno: Errno::EINVAL,
+                });
+            }
+        })
+    }
+}
+
+/// What was to be deleted and isn't there is as it should be.
+fn forgive(action: &Action, error: Error) -> Result<(), Error> {
+    let deletes = matches!(
+        action,
+        Action::DeleteLink(_)
+            | Action::DeleteAddress(_)
+            | Action::DeleteRule(_)
+            | Action::DeleteFdb(..)
+            | Action::DeleteNeighbour(_)
+            | Action::DeleteNexthop(_)
+            | Action::DeleteRoute(_)
+    );
+    let there = matches!(action, Action::AddRule(_)) && error.errno() == Some(Errno::EEXIST);
+    if (deletes && error.is_absent()) || there {
+        Ok(())
+    } else {
+        Err(error)
+    }
+}

@@ -1,0 +1,94 @@
+//! Addresses of the node.
+
+use std::net::IpAddr;
+
+use nix::libc;
+
+use super::uapi::*;
+use crate::netlink::{Message, Request};
+use crate::state::PROTOCOL;
+
+/// An address as the kernel shows it.
+#[derive(Clone, Debug)]
+pub(crate) struct Address {
+    pub(crate) index: u32,
+    pub(crate) address: IpAddr,
+    pub(crate) prefix: u8,
+    /// `RT_SCOPE_*`.
+    pub(crate) scope: u8,
+    /// `IFA_F_*`.
+    pub(crate) flags: u32,
+    /// Who set it (`IFA_PROTO`); `None` if the kernel is too old to say or nobody did.
+    pub(crate) protocol: Option<u8>,
+    /// IPv4 label; by default the device's name.
+    pub(crate) label: Option<String>,
+    /// Seconds for which it stays preferred; `u32::MAX` means for ever.
+    pub(crate) preferred: u32,
+    /// Seconds for which it stays at all; `u32::MAX` means for ever.
+    pub(crate) valid: u32,
+    /// The other end, on a point-to-point link.
+    pub(crate) remote: Option<IpAddr>,
+}
+
+/// Asks for all addresses of both families.
+pub(crate) fn dump() -> Request {
+    Request::new(RTM_GETADDR, 0, &[0; 8])
+}
+
+pub(crate) fn add(index: u32, address: IpAddr) -> Request {
+    request(RTM_NEWADDR, CREATE | REPLACE, index, address)
+}
+
+pub(crate) fn delete(index: u32, address: IpAddr) -> Request {
+    request(RTM_DELADDR, 0, index, address)
+}
+
+fn request(kind: u16, flags: i32, index: u32, address: IpAddr) -> Request {
+    let (family, prefix) = if address.is_ipv4() {
+        (AF_INET, 32)
+    } else {
+        (AF_INET6, 128)
+    };
+    let mut header = [family, prefix, 0, 0, 0, 0, 0, 0];
+    header[4..].copy_from_slice(&index.to_ne_bytes());
+    let mut request = Request::new(kind, flags, &header);
+    request.ip(IFA_LOCAL, address).ip(IFA_ADDRESS, address);
+    if kind == RTM_NEWADDR {
+        request.u32(IFA_FLAGS, IFA_F_NODAD).u8(IFA_PROTO, PROTOCOL);
+    }
+    request
+}
+
+/// Reads one address.
+pub(crate) fn parse(message: Message<'_>) -> Option<Address> {
+    let (header, attributes) = message.after(8).filter(|_| message.kind == RTM_NEWADDR)?;
+    let local = attributes.ip(IFA_LOCAL);
+    let peer = attributes.ip(IFA_ADDRESS);
+    let address = local.or(peer)?;
+    let cache = attributes.get(IFA_CACHEINFO).unwrap_or_default();
+    let lifetime = |at: usize| {
+        let bytes = cache
+            .get(at..at + 4)
+            .and_then(|bytes| bytes.try_into().ok());
+        bytes.map_or(u32::MAX, u32::from_ne_bytes)
+    };
+    Some(Address {
+        index: u32::from_ne_bytes(header[4..8].try_into().ok()?),
+        address,
+        prefix: header[1],
+        scope: header[3],
+        flags: attributes.u32(IFA_FLAGS).unwrap_or(header[2].into()),
+        protocol: attributes.u8(IFA_PROTO),
+        label: attributes.text(IFA_LABEL),
+        preferred: lifetime(0),
+        valid: lifetime(4),
+        remote: peer.filter(|peer| *peer != address),
+    })
+}
+
+impl Address {
+    pub(crate) fn is_secondary(&self) -> bool {
+        // The same bit means "temporary" for IPv6.
+        self.address.is_ipv4() && self.flags & libc::IFA_F_SECONDARY != 0
+    }
+}

@@ -1,0 +1,307 @@
+//! Reading the kernel: what of it is Weft's, and what stands in its way.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+use nix::libc;
+use serde::{Deserialize, Serialize};
+
+use crate::ethtool;
+use crate::kernel::Kernel;
+use crate::names::DeviceName;
+use crate::netlink::Error;
+use crate::object::address::Address;
+use crate::object::link::Link;
+use crate::object::{address, link, neighbour, nexthop, route, rule};
+use crate::state::{
+    Family, FdbKey, NeighbourKey, Nexthop, PROTOCOL, Route, RouteKey, RouteTarget, SettingKey,
+    State, Vxlan,
+};
+
+/// What to look for beside Weft's own tags.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Scope {
+    /// The cluster's address ranges: whatever else uses them is in the way.
+    pub pools: Vec<IpNet>,
+    /// VXLAN network identifiers that Weft uses.
+    pub vnis: BTreeSet<u32>,
+    /// VXLAN ports that Weft uses.
+    pub ports: BTreeSet<u16>,
+    /// Device settings to read.
+    pub settings: BTreeSet<SettingKey>,
+}
+
+impl Scope {
+    /// What matters to a node that wants `desired` in a cluster with these pools.
+    pub fn of(desired: &State, pools: &[IpNet]) -> Self {
+        Self {
+            pools: pools.to_vec(),
+            vnis: desired.vxlans.values().map(|vxlan| vxlan.vni).collect(),
+            ports: desired.vxlans.values().map(|vxlan| vxlan.port).collect(),
+            settings: desired.settings.keys().copied().collect(),
+        }
+    }
+}
+
+/// What the kernel has.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Observed {
+    /// What bears Weft's tags.
+    pub ours: State,
+    /// What doesn't, and is in Weft's way. It is reported, never touched.
+    pub foreign: Foreign,
+}
+
+/// Things of others that conflict with what Weft does.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Foreign {
+    /// VXLAN devices with a VNI or a port of ours.
+    pub vxlans: Vec<ForeignVxlan>,
+    /// Routes inside a pool, and routes in Weft's tables that aren't Weft's.
+    pub routes: Vec<ForeignRoute>,
+    /// Addresses inside a pool on devices of the node.
+    pub addresses: Vec<ForeignAddress>,
+}
+
+/// Another's VXLAN device.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ForeignVxlan {
+    /// Its name.
+    pub name: DeviceName,
+    /// Its network identifier.
+    pub vni: u32,
+    /// Its UDP port.
+    pub port: u16,
+}
+
+/// Another's route.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ForeignRoute {
+    /// Table, destination, metric.
+    pub key: RouteKey,
+    /// Number of the protocol that made it, as in `/etc/iproute2/rt_protos`.
+    pub protocol: u8,
+    /// The device it leads through, if it does.
+    pub device: Option<DeviceName>,
+}
+
+/// An address of a pool that Weft didn't set.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ForeignAddress {
+    /// The device that has it.
+    pub device: DeviceName,
+    /// The address, with its prefix length.
+    pub address: IpNet,
+}
+
+/// Reads what the kernel has, one dump for each kind of object. Changes nothing.
+pub fn observe(kernel: &mut Kernel, scope: &Scope) -> Result<Observed, Error> {
+    let mut observed = Observed::default();
+    let links = kernel.route.dump(&link::dump(), link::parse)?;
+    let names: BTreeMap<u32, DeviceName> = links.iter().map(|l| (l.index, l.name)).collect();
+    observe_links(kernel, scope, &links, &mut observed)?;
+    let addresses = kernel.route.dump(&address::dump(), address::parse)?;
+    sort_addresses(addresses, scope, &names, &mut observed);
+    observe_nexthops(kernel, &names, &mut observed.ours)?;
+    for family in Family::BOTH {
+        let routes = kernel.route.dump(&route::dump(family), route::parse)?;
+        for route in routes {
+            sort_route(route, scope, &names, &mut observed);
+        }
+        let rules = kernel.route.dump(&rule::dump(family), rule::parse)?;
+        observed.ours.rules.extend(rules);
+    }
+    Ok(observed)
+}
+
+fn observe_links(
+    kernel: &mut Kernel,
+    scope: &Scope,
+    links: &[Link],
+    observed: &mut Observed,
+) -> Result<(), Error> {
+    for link in links {
+        for key in scope.settings.iter().filter(|key| key.device == link.name) {
+            if let Some(value) = link.ipv4.get(&key.setting) {
+                observed.ours.settings.insert(*key, *value);
+            }
+        }
+        let Some(vxlan) = &link.vxlan else { continue };
+        if link.name.is_ours() {
+            observed
+                .ours
+                .vxlans
+                .insert(link.name, own_vxlan(kernel, link)?);
+            observe_neighbours(kernel, link, &mut observed.ours)?;
+            continue;
+        }
+        let same_port = scope.ports.contains(&vxlan.port);
+        if same_port || scope.vnis.contains(&vxlan.vni) && !vxlan.external {
+            let (name, vni, port) = (link.name, vxlan.vni, vxlan.port);
+            observed
+                .foreign
+                .vxlans
+                .push(ForeignVxlan { name, vni, port });
+        }
+    }
+    Ok(())
+}
+
+fn own_vxlan(kernel: &Kernel, link: &Link) -> Result<Vxlan, Error> {
+    let info = link.vxlan.as_ref();
+    Ok(Vxlan {
+        vni: info.map_or(0, |info| info.vni),
+        port: info.map_or(0, |info| info.port),
+        local: info
+            .and_then(|info| info.local)
+            .unwrap_or(IpAddr::from([0; 4])),
+        mac: link.mac.unwrap_or_default(),
+        mtu: link.mtu,
+        tx_checksum: ethtool::tx_checksum(kernel.control(), link.name)?,
+        up: link.is_up(),
+        learning: info.is_some_and(|info| info.learning),
+    })
+}
+
+fn observe_neighbours(kernel: &mut Kernel, link: &Link, ours: &mut State) -> Result<(), Error> {
+    let device = link.name;
+    let neighbours = kernel
+        .route
+        .dump(&neighbour::dump(link.index), neighbour::parse)?;
+    let neighbours = neighbours
+        .into_iter()
+        .filter(|(index, ..)| *index == link.index);
+    ours.neighbours
+        .extend(neighbours.map(|(_, address, mac)| (NeighbourKey { device, address }, mac)));
+    let fdb = kernel
+        .route
+        .dump(&neighbour::dump_fdb(link.index), neighbour::parse_fdb)?;
+    let fdb = fdb.into_iter().filter(|(index, ..)| *index == link.index);
+    ours.fdb
+        .extend(fdb.map(|(_, mac, remote)| (FdbKey { device, mac }, remote)));
+    Ok(())
+}
+
+fn sort_addresses(
+    addresses: Vec<Address>,
+    scope: &Scope,
+    names: &BTreeMap<u32, DeviceName>,
+    observed: &mut Observed,
+) {
+    // A kernel that knows who set an address says so of 127.0.0.1 and ::1 too. On an
+    // older one whatever address of a pool is on lo has to be taken for ours.
+    let tells = addresses.iter().any(|address| address.protocol.is_some());
+    for found in addresses {
+        let Some(device) = names.get(&found.index).copied() else {
+            continue;
+        };
+        let in_pool = scope.pools.iter().any(|pool| pool.contains(&found.address));
+        let whole = found.prefix == if found.address.is_ipv4() { 32 } else { 128 };
+        let tagged = found.protocol == Some(PROTOCOL) || !tells && in_pool;
+        if device == DeviceName::LO && whole && tagged {
+            observed.ours.addresses.insert(found.address);
+        } else if in_pool && !device.is_ours() {
+            if let Ok(address) = IpNet::new(found.address, found.prefix) {
+                observed
+                    .foreign
+                    .addresses
+                    .push(ForeignAddress { device, address });
+            }
+        }
+    }
+}
+
+fn observe_nexthops(
+    kernel: &mut Kernel,
+    names: &BTreeMap<u32, DeviceName>,
+    ours: &mut State,
+) -> Result<(), Error> {
+    let found = kernel.route.dump(&nexthop::dump(), nexthop::parse)?;
+    for nexthop in found
+        .into_iter()
+        .filter(|nexthop| nexthop.protocol == PROTOCOL)
+    {
+        let nexthop::Observed {
+            id,
+            family,
+            gateway,
+            index,
+            onlink,
+            ..
+        } = nexthop;
+        // Of a group or a black hole nothing can be said in our terms; the name of no
+        // device makes it differ from whatever is desired.
+        let device = names.get(&index).copied().unwrap_or_default();
+        ours.nexthops.insert(
+            id,
+            Nexthop {
+                family,
+                gateway,
+                device,
+                onlink,
+            },
+        );
+    }
+    Ok(())
+}
+
+fn sort_route(
+    found: route::Observed,
+    scope: &Scope,
+    names: &BTreeMap<u32, DeviceName>,
+    observed: &mut Observed,
+) {
+    let device = names.get(&found.index).copied();
+    if found.protocol == PROTOCOL {
+        let target = target_of(&found, device);
+        let (source, mtu) = (found.source, found.mtu);
+        observed.ours.routes.insert(
+            found.key,
+            Route {
+                target,
+                source,
+                mtu,
+            },
+        );
+        return;
+    }
+    let usual = matches!(
+        found.kind,
+        libc::RTN_LOCAL | libc::RTN_BROADCAST | libc::RTN_ANYCAST | libc::RTN_MULTICAST
+    ) || device.is_some_and(|device| device == DeviceName::LO || device.is_ours());
+    let inside = scope
+        .pools
+        .iter()
+        .any(|pool| pool.contains(&found.key.destination));
+    let in_our_table = OUR_TABLES.contains(&found.key.table);
+    if in_our_table || inside && !usual {
+        let (key, protocol) = (found.key, found.protocol);
+        observed.foreign.routes.push(ForeignRoute {
+            key,
+            protocol,
+            device,
+        });
+    }
+}
+
+const OUR_TABLES: std::ops::RangeInclusive<u32> = 8700..=8702;
+
+fn target_of(found: &route::Observed, device: Option<DeviceName>) -> RouteTarget {
+    let route::Observed {
+        gateway, onlink, ..
+    } = *found;
+    match (found.kind, found.nexthop, device) {
+        _ if found.strange => RouteTarget::Other,
+        (libc::RTN_UNICAST, Some(id), _) => RouteTarget::Nexthop(id),
+        (libc::RTN_UNICAST, None, Some(device)) => RouteTarget::Device {
+            device,
+            gateway,
+            onlink,
+        },
+        (libc::RTN_BLACKHOLE, ..) => RouteTarget::Blackhole,
+        (libc::RTN_UNREACHABLE, ..) => RouteTarget::Unreachable,
+        (libc::RTN_PROHIBIT, ..) => RouteTarget::Prohibit,
+        _ => RouteTarget::Other,
+    }
+}
