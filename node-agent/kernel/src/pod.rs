@@ -1,1 +1,0 @@
-//! Pod attachment: the veth, its addresses and routes.
