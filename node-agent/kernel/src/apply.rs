@@ -9,7 +9,7 @@ use crate::names::DeviceName;
 use crate::netlink::{Error, Request};
 use crate::object::uapi::{CREATE, EXCL, REPLACE};
 use crate::object::{address, link, neighbour, nexthop, route, rule};
-use crate::state::RouteTarget;
+use crate::state::{RouteTarget, Vxlan};
 
 /// Nexthop ids which belong to Weft, whoever made the object. Outside of them an
 /// existing object is never overwritten.
@@ -70,7 +70,12 @@ struct Run<'k> {
 impl Run<'_> {
     fn carry_out(&mut self, action: &Action) {
         match action {
-            Action::CreateLink(..) | Action::DeleteLink(_) => {
+            Action::CreateLink(name, vxlan) => {
+                self.flush();
+                let result = self.create(*name, vxlan);
+                self.results.push(result);
+            }
+            Action::DeleteLink(_) => {
                 self.enqueue(action);
                 self.flush();
                 self.indexes.clear();
@@ -81,6 +86,17 @@ impl Run<'_> {
                 self.results.push(result);
             }
             _ => self.enqueue(action),
+        }
+    }
+
+    fn create(&mut self, name: DeviceName, vxlan: &Vxlan) -> Result<(), Error> {
+        self.indexes.clear();
+        self.kernel.route.execute_one(&link::create(name, vxlan))?;
+        let index = self.index(name)?;
+        match self.kernel.route.execute_one(&link::no_own_address(index)) {
+            // A kernel without IPv6 gives it no address anyway.
+            Err(error) if error.errno() != Some(Errno::EAFNOSUPPORT) => return Err(error),
+            _ => self.kernel.route.execute_one(&link::up(index)),
         }
     }
 
@@ -105,7 +121,6 @@ impl Run<'_> {
 
     fn encode(&mut self, action: &Action) -> Result<Request, Error> {
         Ok(match action {
-            Action::CreateLink(name, vxlan) => link::create(*name, vxlan),
             Action::ModifyLink { name, from, to } => link::modify(self.index(*name)?, from, to),
             Action::DeleteLink(name) => link::delete(self.index(*name)?),
             Action::SetSetting { key, value, .. } => {
@@ -152,8 +167,8 @@ impl Run<'_> {
                 route::set(CREATE | REPLACE, key, route, index)
             }
             Action::DeleteRoute(key) => route::delete(key),
-            // Not an rtnetlink request; `carry_out` has dealt with it.
-            Action::SetChecksum(..) => {
+            // Not single requests; `carry_out` has dealt with them.
+            Action::CreateLink(..) | Action::SetChecksum(..) => {
                 return Err(Error::Socket {
                     operation: "encode",
                     errno: Errno::EINVAL,

@@ -211,4 +211,6 @@ fn surplus<'a, K: Ord, V>(
 }
 
 #[cfg(test)]
+mod model;
+#[cfg(test)]
 mod tests;

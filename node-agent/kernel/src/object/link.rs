@@ -62,9 +62,9 @@ pub(crate) fn get(name: DeviceName) -> Request {
     request
 }
 
-/// Makes a VXLAN device, up at once. Its checksum offload is left as the kernel has it.
+/// Makes a VXLAN device, down. Its checksum offload is left as the kernel has it.
 pub(crate) fn create(name: DeviceName, vxlan: &Vxlan) -> Request {
-    let mut request = Request::new(RTM_NEWLINK, CREATE | EXCL, &header(0, UP, UP));
+    let mut request = Request::new(RTM_NEWLINK, CREATE | EXCL, &header(0, 0, 0));
     request.text(IFLA_IFNAME, name.as_str());
     request
         .bytes(IFLA_ADDRESS, &vxlan.mac.0)
@@ -75,13 +75,24 @@ pub(crate) fn create(name: DeviceName, vxlan: &Vxlan) -> Request {
             .be16(IFLA_VXLAN_PORT, vxlan.port);
         local(request, vxlan).u8(IFLA_VXLAN_LEARNING, vxlan.learning.into());
     });
-    // Without addresses of its own the device sends no router solicitations.
+    request
+}
+
+/// Keeps the kernel from giving the device an IPv6 address of its own, so that it sends
+/// no router solicitations. Has to come before the device is taken up; kernels refuse
+/// it together with making the device.
+pub(crate) fn no_own_address(index: u32) -> Request {
+    let mut request = Request::new(RTM_SETLINK, 0, &header(index, 0, 0));
     request.nest(IFLA_AF_SPEC, |request| {
         request.nest(u16::from(AF_INET6), |request| {
             request.u8(IFLA_INET6_ADDR_GEN_MODE, IN6_ADDR_GEN_MODE_NONE);
         });
     });
     request
+}
+
+pub(crate) fn up(index: u32) -> Request {
+    Request::new(RTM_SETLINK, 0, &header(index, UP, UP))
 }
 
 /// Changes what differs between `from` and `to`, and takes the device up. Naming what
