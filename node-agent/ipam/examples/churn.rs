@@ -32,6 +32,7 @@ fn enter(store: &Store, held: &Path, id: AttachmentId) {
     let request = Request {
         host_ifname: format!("weft{}", id.container_id),
         id,
+        network: "weft".into(),
         netns: "/run/netns/none".into(),
         pod: PodRef::default(),
         host_ports: Vec::new(),

@@ -110,6 +110,9 @@ pub struct Attachment {
     /// Which one.
     #[serde(flatten)]
     pub id: AttachmentId,
+    /// Name of the network configuration that it belongs to.
+    #[serde(default)]
+    pub network: String,
     /// Path of the container's network namespace.
     pub netns: String,
     /// The host end of its veth.

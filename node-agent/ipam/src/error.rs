@@ -64,6 +64,16 @@ pub enum Error {
         /// The blocks of it that new addresses may come from, or `none`.
         blocks: String,
     },
+    /// Two attachments' ids lead to one name of the node's end.
+    #[error(
+        "interface {host_ifname} belongs to {owner} already; the pod gets another name when it is made anew"
+    )]
+    NameTaken {
+        /// The name.
+        host_ifname: String,
+        /// Who has it.
+        owner: String,
+    },
     /// Two attachments want one port of the node.
     #[error(
         "host port {port} is taken by {owner}; choose another hostPort or hostIP, or another node"

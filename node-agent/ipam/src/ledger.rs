@@ -75,7 +75,7 @@ impl Ledger {
                     self.freed.remove(ip);
                     self.owner.insert(*ip, attachment.id.clone());
                 }
-                self.live.insert(attachment.id.clone(), attachment);
+                self.live.insert(attachment.id.clone(), *attachment);
             }
             Record::Detach { id, .. } => self.end(&id),
             Record::Freed(addresses) => {
@@ -116,7 +116,12 @@ impl Ledger {
             .collect();
         freed.sort_unstable();
         let freed = Record::Freed(freed.into_iter().map(|(_, ip)| ip).collect());
-        let live = self.live.values().cloned().map(Record::Attach);
+        let live = self
+            .live
+            .values()
+            .cloned()
+            .map(Box::new)
+            .map(Record::Attach);
         std::iter::once(freed).chain(live).collect()
     }
 

@@ -11,7 +11,7 @@ use crate::{Attachment, AttachmentId};
 #[serde(rename_all = "lowercase")]
 pub enum Record {
     /// An attachment begins. No kernel object of it exists yet.
-    Attach(Attachment),
+    Attach(Box<Attachment>),
     /// It has ended. No kernel object of it exists any more.
     Detach {
         /// Which one.

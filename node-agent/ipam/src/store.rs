@@ -32,6 +32,8 @@ pub struct Store {
 pub struct Request {
     /// Which one.
     pub id: AttachmentId,
+    /// Name of the network configuration that it belongs to.
+    pub network: String,
     /// Path of the container's network namespace.
     pub netns: String,
     /// The name that the host end of the veth will have.
@@ -265,10 +267,10 @@ impl Locked {
         self.ledger.usage(node, block)
     }
 
-    /// Those attachments that are not in `valid`.
-    pub fn stale(&self, valid: &BTreeSet<AttachmentId>) -> Vec<Attachment> {
+    /// Those attachments of `network` that are not in `valid`.
+    pub fn stale(&self, network: &str, valid: &BTreeSet<AttachmentId>) -> Vec<Attachment> {
         self.attachments()
-            .filter(|attachment| !valid.contains(&attachment.id))
+            .filter(|attachment| attachment.network == network && !valid.contains(&attachment.id))
             .cloned()
             .collect()
     }
@@ -290,6 +292,15 @@ impl Locked {
                 });
             }
         }
+        let same_name = |other: &&Attachment| {
+            other.host_ifname == request.host_ifname && other.id != request.id
+        };
+        if let Some(other) = ledger.attachments().find(same_name) {
+            return Err(Error::NameTaken {
+                host_ifname: request.host_ifname,
+                owner: other.owner(),
+            });
+        }
         let before = ledger.get(&request.id).cloned();
         let attachment = Attachment {
             addresses: match &before {
@@ -299,13 +310,14 @@ impl Locked {
             since: before.as_ref().map_or_else(now, |before| before.since),
             boot: self.store.boot.clone(),
             id: request.id,
+            network: request.network,
             netns: request.netns,
             host_ifname: request.host_ifname,
             pod: request.pod,
             host_ports: request.host_ports,
         };
         if before.as_ref() != Some(&attachment) {
-            lines.push(Record::Attach(attachment.clone()));
+            lines.push(Record::Attach(Box::new(attachment.clone())));
             self.append(lines)?;
         }
         Ok(Attached {
@@ -326,25 +338,6 @@ impl Locked {
         // The attachment has ended already; a journal that cannot be made shorter is only longer.
         let _ = self.compact_if_long();
         Ok(Some(attachment))
-    }
-
-    /// Ends all attachments that are not in `valid` and gives them back. Their kernel objects must be gone.
-    pub fn gc(&mut self, valid: &BTreeSet<AttachmentId>) -> Result<Vec<Attachment>, Error> {
-        let stale = self.stale(valid);
-        if !stale.is_empty() {
-            let until = now();
-            self.append(
-                stale
-                    .iter()
-                    .map(|attachment| Record::Detach {
-                        id: attachment.id.clone(),
-                        until,
-                    })
-                    .collect(),
-            )?;
-            let _ = self.compact_if_long();
-        }
-        Ok(stale)
     }
 
     /// What ends the attachments of earlier boots: the pods and all that they had in the kernel went with those.

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
 use std::time::Duration;
 
-use common::{attach, id, node, store_with};
+use common::{attach, gc, id, node, store_with};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use proptest::prelude::*;
 use weft_ipam::{Error, Store};
@@ -56,7 +56,7 @@ proptest! {
             // Life goes on: what is attached next collides with nobody, and can be ended.
             let next = attach(&store, "next").unwrap().attachment;
             prop_assert!(attachments.iter().all(|a| a.addresses.iter().all(|ip| !next.addresses.contains(ip))));
-            store.lock().unwrap().gc(&BTreeSet::new()).unwrap();
+            gc(&store, &BTreeSet::new());
             prop_assert!(store.attachments().unwrap().is_empty());
         }
     }
@@ -121,16 +121,18 @@ fn writers_killed_at_any_moment_leak_nothing() {
         let valid: BTreeSet<_> = locked
             .attachments()
             .map(|a| a.id.clone())
-            .filter(|id| !id.container_id.starts_with(&name))
+            .filter(|id| !id.container_id.starts_with(&format!("{name}-")))
             .collect();
-        for ip in locked.stale(&valid).iter().flat_map(|a| &a.addresses) {
-            let _ = fs::remove_file(held.join(ip.to_string()));
+        for stale in locked.stale("weft", &valid) {
+            for ip in &stale.addresses {
+                let _ = fs::remove_file(held.join(ip.to_string()));
+            }
+            locked.detach(&stale.id).unwrap();
         }
-        locked.gc(&valid).unwrap();
     }
     assert!(steady.wait().unwrap().success());
-    let mut locked = store.lock().unwrap();
-    locked.gc(&BTreeSet::new()).unwrap();
+    gc(&store, &BTreeSet::new());
+    let locked = store.lock().unwrap();
     let node = locked.read_node().unwrap();
     for block in &node.blocks {
         assert_eq!(locked.usage(&node, block.cidr).used, 0);

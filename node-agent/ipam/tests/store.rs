@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::time::Duration;
 
-use common::{attach, id, node, request, store_with};
+use common::{attach, gc, id, node, request, store_with};
 use weft_ipam::{Error, HostPort, Protocol, Store};
 
 #[test]
@@ -47,8 +47,9 @@ fn gc_ends_what_is_not_valid() {
         attach(&store, name).unwrap();
     }
     let valid: BTreeSet<_> = [id("b"), id("unknown")].into();
-    let gone = store.lock().unwrap().gc(&valid).unwrap();
-    assert_eq!(gone.len(), 2);
+    assert_eq!(store.lock().unwrap().stale("weft", &valid).len(), 2);
+    assert_eq!(store.lock().unwrap().stale("other", &valid).len(), 0);
+    gc(&store, &valid);
     let left = store.attachments().unwrap();
     assert_eq!(left.len(), 1);
     assert_eq!(left[0].id, id("b"));
@@ -87,6 +88,16 @@ fn a_taken_host_port_names_its_owner() {
         "{error}"
     );
     assert!(store.lock().unwrap().get(&id("c")).is_none());
+}
+
+#[test]
+fn one_host_interface_has_one_owner() {
+    let (_dir, store) = store_with(&["10.0.0.0/28"]);
+    attach(&store, "a").unwrap();
+    let mut same = request("b");
+    same.host_ifname = request("a").host_ifname;
+    let error = store.lock().unwrap().attach(same).unwrap_err();
+    assert!(matches!(&error, Error::NameTaken { owner, .. } if owner == "pod ns/a"));
 }
 
 #[test]

@@ -21,8 +21,9 @@ fn node(blocks: &[(&str, bool)]) -> NodeConfig {
 }
 
 fn attach(name: u8, addresses: &[IpAddr]) -> Record {
-    Record::Attach(Attachment {
+    Record::Attach(Box::new(Attachment {
         id: AttachmentId::new(format!("c{name}"), "eth0"),
+        network: "weft".into(),
         netns: "/run/netns/x".into(),
         host_ifname: format!("weft{name}"),
         pod: PodRef::default(),
@@ -30,7 +31,7 @@ fn attach(name: u8, addresses: &[IpAddr]) -> Record {
         host_ports: Vec::new(),
         since: 0,
         boot: String::new(),
-    })
+    }))
 }
 
 fn detach(name: u8) -> Record {

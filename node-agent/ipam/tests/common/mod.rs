@@ -34,6 +34,7 @@ pub fn id(name: &str) -> AttachmentId {
 pub fn request(name: &str) -> Request {
     Request {
         id: id(name),
+        network: "weft".into(),
         netns: format!("/run/netns/{name}"),
         host_ifname: format!("weft{name}"),
         pod: PodRef {
@@ -47,4 +48,13 @@ pub fn request(name: &str) -> Request {
 
 pub fn attach(store: &Store, name: &str) -> Result<Attached, Error> {
     store.lock()?.attach(request(name))
+}
+
+/// Ends all attachments that are not in `valid`.
+#[allow(dead_code)]
+pub fn gc(store: &Store, valid: &std::collections::BTreeSet<AttachmentId>) {
+    let mut locked = store.lock().unwrap();
+    for stale in locked.stale("weft", valid) {
+        locked.detach(&stale.id).unwrap();
+    }
 }
