@@ -4,6 +4,7 @@ use std::fmt;
 use std::net::IpAddr;
 
 use crate::names::{DeviceName, Mac};
+use crate::nft;
 use crate::state::{
     FdbKey, Mark, NeighbourKey, Nexthop, Route, RouteKey, RouteTarget, Rule, Setting, SettingKey,
     Vxlan,
@@ -45,6 +46,8 @@ pub enum Action {
     AddRule(Rule),
     /// Delete a policy rule.
     DeleteRule(Rule),
+    /// Change the nftables table.
+    Nft(nft::Change),
     /// Add or replace an FDB entry.
     SetFdb(FdbKey, IpAddr),
     /// Delete the FDB entry to this remote node.
@@ -89,6 +92,7 @@ impl fmt::Display for Action {
             Self::DeleteAddress(address) => write!(f, "delete address {address} from lo"),
             Self::AddRule(rule) => write!(f, "add {}", Words(rule)),
             Self::DeleteRule(rule) => write!(f, "delete {}", Words(rule)),
+            Self::Nft(change) => write!(f, "{change}"),
             Self::SetFdb(key, remote) => {
                 write!(
                     f,

@@ -7,6 +7,7 @@ use crate::ethtool;
 use crate::kernel::{Indexes, Kernel};
 use crate::names::DeviceName;
 use crate::netlink::{Error, Request};
+use crate::nft;
 use crate::object::uapi::{CREATE, EXCL, REPLACE};
 use crate::object::{address, link, neighbour, nexthop, route, rule};
 use crate::state::{RouteTarget, Vxlan};
@@ -84,6 +85,11 @@ impl Run<'_> {
                 self.flush();
                 let result = ethtool::set_tx_checksum(self.kernel.control(), *name, *on);
                 self.results.push(result);
+            }
+            Action::Nft(change) => {
+                self.flush();
+                self.results
+                    .push(nft::apply(&mut self.kernel.netfilter, change));
             }
             _ => self.enqueue(action),
         }
@@ -168,7 +174,7 @@ impl Run<'_> {
             }
             Action::DeleteRoute(key) => route::delete(key),
             // Not single requests; `carry_out` has dealt with them.
-            Action::CreateLink(..) | Action::SetChecksum(..) => {
+            Action::CreateLink(..) | Action::SetChecksum(..) | Action::Nft(_) => {
                 return Err(Error::Socket {
                     operation: "encode",
                     errno: Errno::EINVAL,
@@ -189,6 +195,7 @@ fn forgive(action: &Action, error: Error) -> Result<(), Error> {
             | Action::DeleteNeighbour(_)
             | Action::DeleteNexthop(_)
             | Action::DeleteRoute(_)
+            | Action::Nft(nft::Change::Delete)
     );
     let there = matches!(action, Action::AddRule(_)) && error.errno() == Some(Errno::EEXIST);
     if (deletes && error.is_absent()) || there {

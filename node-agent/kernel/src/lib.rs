@@ -15,6 +15,7 @@ mod state;
 #[cfg(any(test, feature = "testing"))]
 #[allow(missing_docs, clippy::expect_used)]
 pub mod testing;
+pub mod udp;
 
 pub use action::Action;
 pub use apply::{Failure, NEXTHOP_IDS, apply, failures};

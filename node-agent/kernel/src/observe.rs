@@ -11,6 +11,7 @@ use crate::ethtool;
 use crate::kernel::Kernel;
 use crate::names::DeviceName;
 use crate::netlink::Error;
+use crate::nft;
 use crate::object::address::Address;
 use crate::object::link::Link;
 use crate::object::{address, link, neighbour, nexthop, route, rule};
@@ -112,6 +113,7 @@ pub fn observe(kernel: &mut Kernel, scope: &Scope) -> Result<Observed, Error> {
         let rules = kernel.route.dump(&rule::dump(family), rule::parse)?;
         observed.ours.rules.extend(rules);
     }
+    observed.ours.nft = nft::observe(&mut kernel.netfilter)?;
     Ok(observed)
 }
 

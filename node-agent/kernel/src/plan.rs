@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 
 use crate::action::Action;
 use crate::names::DeviceName;
+use crate::nft;
 use crate::state::{Family, RouteTarget, State, Vxlan};
 
 /// The changes that turn `observed` into `desired`, in the order to apply them.
@@ -32,6 +33,11 @@ pub fn plan(desired: &State, observed: &State) -> Vec<Action> {
     actions.extend(new.copied().map(Action::AddAddress));
     let new = desired.rules.difference(&observed.rules);
     actions.extend(new.copied().map(Action::AddRule));
+    let change = nft::difference(desired.nft.as_ref(), observed.nft.as_ref());
+    let (last, change) = (change == Some(nft::Change::Delete), change.map(Action::Nft));
+    if !last {
+        actions.extend(change.clone());
+    }
 
     let wanted = changes(&desired.fdb, &observed.fdb);
     actions.extend(wanted.map(|(key, remote)| Action::SetFdb(*key, *remote)));
@@ -40,6 +46,9 @@ pub fn plan(desired: &State, observed: &State) -> Vec<Action> {
 
     paths(desired, observed, &mut actions);
     deletions(desired, observed, &mut actions);
+    if last {
+        actions.extend(change);
+    }
     actions
 }
 

@@ -111,6 +111,11 @@ impl Request {
         self
     }
 
+    /// What has been added so far, without the header.
+    pub(crate) fn body(&self) -> &[u8] {
+        &self.bytes[HEADER..]
+    }
+
     /// Length in bytes.
     pub fn len(&self) -> usize {
         self.bytes.len()

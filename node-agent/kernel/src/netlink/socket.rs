@@ -8,6 +8,7 @@ use nix::errno::Errno;
 use nix::libc;
 use nix::sched::{CloneFlags, setns};
 use nix::sys::socket::{MsgFlags, recv, setsockopt, sockopt};
+use nix::sys::time::{TimeVal, TimeValLike};
 
 use super::message::Request;
 use super::parse::{Attributes, Message, align};
@@ -116,6 +117,13 @@ impl Connection {
             .set_netlink_get_strict_chk(true)
             .map_err(Error::socket("NETLINK_GET_STRICT_CHK"))?;
         enlarge_buffers(&socket);
+        // Replies are there when a request has been sent; to wait longer would be for ever.
+        setsockopt(&socket, sockopt::ReceiveTimeout, &TimeVal::seconds(10)).map_err(|errno| {
+            Error::Socket {
+                operation: "SO_RCVTIMEO",
+                errno,
+            }
+        })?;
         Ok(Self {
             socket,
             sequence: 0,
@@ -163,19 +171,38 @@ impl Connection {
             .unwrap_or(Err(Error::Lost))
     }
 
-    /// Sends all requests in a single system call, as an nftables transaction needs.
-    /// Returns the first error, with the index of its request.
-    pub fn transact(&mut self, requests: &[Request]) -> Result<(), (usize, Error)> {
-        let mut results = Vec::with_capacity(requests.len());
-        self.execute_chunk(requests, &mut results);
-        match results
-            .into_iter()
-            .enumerate()
-            .find(|(_, result)| result.is_err())
-        {
-            Some((index, Err(error))) => Err((index, error)),
-            _ => Ok(()),
+    /// Sends `begin`, `requests` and `end` in a single system call, as an nftables
+    /// transaction wants it: all of it takes effect at once, or nothing. Returns the first
+    /// error, with the index of its request if it is about one.
+    pub fn transact(
+        &mut self,
+        begin: &Request,
+        requests: &[Request],
+        end: &Request,
+    ) -> Result<(), (Option<usize>, Error)> {
+        if requests.is_empty() {
+            return Ok(());
         }
+        let all: Vec<&Request> = [begin].into_iter().chain(requests).chain([end]).collect();
+        // Kernels before 6.10 never acknowledge `end`.
+        let last = requests.len() as u32;
+        let outcome = self.send(&all, |index| (index == last).then_some(libc::NLM_F_ACK));
+        let first = outcome.map_err(|error| (None, error))?;
+        let mut failed = None;
+        let received = self.receive(|message| {
+            let index = message.sequence.wrapping_sub(first);
+            if i32::from(message.kind) != libc::NLMSG_ERROR || index > last {
+                return None;
+            }
+            if let Err(error) = acknowledgement(&message) {
+                let request = (index as usize).checked_sub(1);
+                failed.get_or_insert((request, error));
+            }
+            // If the transaction as a whole is refused, only `begin` is answered.
+            (index == last || index == 0).then_some(())
+        });
+        received.map_err(|error| (None, error))?;
+        failed.map_or(Ok(()), Err)
     }
 
     /// Sends one request and hands `each` the messages that answer it, up to the
@@ -185,7 +212,7 @@ impl Connection {
         request: &Request,
         mut each: impl FnMut(Message<'_>),
     ) -> Result<(), Error> {
-        let sequence = self.send(std::slice::from_ref(request), libc::NLM_F_ACK as u16)?;
+        let sequence = self.send(&[request], |_| Some(libc::NLM_F_ACK))?;
         self.receive(|message| {
             if message.sequence != sequence {
                 return None;
@@ -206,7 +233,7 @@ impl Connection {
         mut each: impl FnMut(Message<'_>) -> Option<T>,
     ) -> Result<Vec<T>, Error> {
         for _ in 0..DUMP_TRIES {
-            let sequence = self.send(std::slice::from_ref(request), libc::NLM_F_DUMP as u16)?;
+            let sequence = self.send(&[request], |_| Some(libc::NLM_F_DUMP))?;
             let mut found = Vec::new();
             let mut interrupted = false;
             self.receive(|message| {
@@ -236,15 +263,17 @@ impl Connection {
         }
         // Only the last request asks for an acknowledgement: the kernel handles them in
         // order and reports errors unasked, so it closes the batch.
-        let outcome = self.send(requests, 0).and_then(|first| {
-            let last = first.wrapping_add(requests.len() as u32 - 1);
+        let all: Vec<&Request> = requests.iter().collect();
+        let last = requests.len() as u32 - 1;
+        let sent = self.send(&all, |index| (index == last).then_some(libc::NLM_F_ACK));
+        let outcome = sent.and_then(|first| {
             self.receive(|message| {
-                let index = message.sequence.wrapping_sub(first) as usize;
-                if i32::from(message.kind) != libc::NLMSG_ERROR || index >= requests.len() {
+                let index = message.sequence.wrapping_sub(first);
+                if i32::from(message.kind) != libc::NLMSG_ERROR || index > last {
                     return None;
                 }
-                results[base + index] = acknowledgement(&message);
-                (message.sequence == last).then_some(())
+                results[base + index as usize] = acknowledgement(&message);
+                (index == last).then_some(())
             })
         });
         if let Err(error) = outcome {
@@ -252,20 +281,19 @@ impl Connection {
         }
     }
 
-    /// Sends; returns the sequence number of the first request.
-    fn send(&mut self, requests: &[Request], flags: u16) -> Result<u32, Error> {
+    /// Sends in one system call, each request with the flags that `flags` gives for its
+    /// index; returns the sequence number of the first request.
+    fn send(
+        &mut self,
+        requests: &[&Request],
+        flags: impl Fn(u32) -> Option<i32>,
+    ) -> Result<u32, Error> {
         self.drain();
         let first = self.sequence.wrapping_add(1);
         let mut bytes = Vec::with_capacity(requests.iter().map(|r| align(r.len())).sum());
-        for (index, request) in requests.iter().enumerate() {
+        for (index, request) in (0..).zip(requests) {
             self.sequence = self.sequence.wrapping_add(1);
-            let last = index + 1 == requests.len();
-            let ack = if last && flags == 0 {
-                libc::NLM_F_ACK as u16
-            } else {
-                flags
-            };
-            request.finish_into(&mut bytes, self.sequence, ack);
+            request.finish_into(&mut bytes, self.sequence, flags(index).unwrap_or(0) as u16);
         }
         self.socket.send(&bytes, 0).map_err(Error::socket("send"))?;
         Ok(first)
@@ -283,7 +311,7 @@ impl Connection {
             let length = match recv(self.socket.as_raw_fd(), &mut self.read, MsgFlags::empty()) {
                 Ok(length) => length,
                 Err(Errno::EINTR) => continue,
-                Err(Errno::ENOBUFS) => return Err(Error::Lost),
+                Err(Errno::ENOBUFS | Errno::EAGAIN) => return Err(Error::Lost),
                 Err(errno) => {
                     return Err(Error::Socket {
                         operation: "receive",

@@ -1,6 +1,22 @@
 //! The nftables table `inet weft`: source addresses that survive a change of path,
 //! masquerading of what leaves the cluster, and host ports.
+//!
+//! The table is a value ([`NftTable`]), compared with what the kernel has and changed by
+//! one transaction. The sets `pools4` and `pools6` and the maps of host ports change
+//! element by element; rules never do.
 
+mod change;
+mod elements;
+mod expr;
+mod hostports;
+mod layout;
+mod observe;
+mod uapi;
+mod userdata;
 mod value;
 
-pub use value::{HostPortKey, HostPortTarget, NftTable};
+pub(crate) use change::apply;
+pub use hostports::{hostports_add, hostports_remove};
+pub(crate) use observe::observe;
+pub(crate) use value::difference;
+pub use value::{Change, HostPort, HostPortKey, HostPortTarget, NftTable};

@@ -3,6 +3,7 @@
 
 use crate::action::Action;
 use crate::names::DeviceName;
+use crate::nft::Change;
 use crate::plan::{without_links, without_neighbours};
 use crate::state::{RouteTarget, State};
 
@@ -59,6 +60,23 @@ pub(super) fn step(state: &mut State, action: &Action) -> Result<(), String> {
         Action::DeleteAddress(address) => check(state.addresses.remove(address))?,
         Action::AddRule(rule) => check(state.rules.insert(*rule))?,
         Action::DeleteRule(rule) => check(state.rules.remove(rule))?,
+        Action::Nft(Change::Create(table)) => check(state.nft.replace(table.clone()).is_none())?,
+        Action::Nft(Change::Rebuild(table)) => check(state.nft.replace(table.clone()).is_some())?,
+        Action::Nft(Change::Delete) => check(state.nft.take().is_some())?,
+        Action::Nft(Change::Update {
+            pools, remove, add, ..
+        }) => {
+            let table = state.nft.as_mut().ok_or("no such table")?;
+            if let Some(pools) = pools {
+                table.pools = pools.iter().copied().collect();
+            }
+            for (key, target) in remove {
+                check(table.hostports.remove(key) == Some(*target))?;
+            }
+            for (key, target) in add {
+                check(table.hostports.insert(*key, *target).is_none())?;
+            }
+        }
         Action::SetFdb(key, remote) => {
             check(exists(state, key.device))?;
             state.fdb.insert(*key, *remote);
