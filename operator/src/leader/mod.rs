@@ -1,0 +1,6 @@
+//! Who of several operators acts: the election, and its driver on a Lease of the API server.
+
+mod driver;
+pub mod machine;
+
+pub use driver::{Leadership, identity, run};
