@@ -10,6 +10,7 @@
 //! us without duplicate address detection: they work at once, and the node's end has none that could collide.
 
 mod check;
+mod list;
 mod message;
 mod mtu;
 mod names;
@@ -25,6 +26,7 @@ use message::Step;
 use netns::Netns;
 
 pub use check::check;
+pub use list::list;
 pub use mtu::set_pod_mtu;
 pub use names::{HostIfname, host_ifname};
 

@@ -116,6 +116,12 @@ fn node_and_pods_reach_each_other_at_once() {
     }
     assert_eq!(check(&link_a).unwrap(), [""; 0]);
     assert_eq!(check(&link_b).unwrap(), [""; 0]);
+    ip("link add other0 type veth peer name other1");
+    let mut names = vec![link_a.host_ifname.clone(), link_b.host_ifname.clone()];
+    names.sort();
+    let mut found = list().unwrap();
+    found.sort();
+    assert_eq!(found, names);
     assert!(detach(&link_a.host_ifname).unwrap());
     assert!(!detach(&link_a.host_ifname).unwrap());
     assert!(!ip("route show table 8700").contains("10.9.0.2"));
