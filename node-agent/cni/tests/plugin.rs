@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::process::Command;
 
-use common::{Node, Pod, addresses, connects, ip, listen};
+use common::{Node, Pod, addresses, connects, ip, listen, run};
 use rstest::rstest;
 use serde_json::{Value, json};
 use weft_cni::STATE_DIR;
@@ -222,6 +222,8 @@ fn host_ports_lead_to_the_pod_until_it_goes() {
         let to: IpAddr = node_address.parse().unwrap();
         assert!(connects((to, 8081)), "{to}");
     }
+    // What the agent adds to the table that the plugin made.
+    run("nft", &["add element inet weft pools4 { 10.9.0.0/16 }"]);
     listen(&a, addresses(&result)[0], 8080);
     assert!(connects(([127, 0, 0, 1], 8081)), "by the loopback address");
     let (code, text) = b

@@ -1,7 +1,7 @@
 //! A node for the plugin: network and mount namespaces of the calling thread, with an address store and a root of its
 //! own below /var/lib. Everything goes with the thread.
 
-#![allow(dead_code)]
+#![allow(dead_code, clippy::unwrap_used)]
 
 use std::io::Write;
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
@@ -70,11 +70,11 @@ impl Node {
             note(try_run("ip", &[family, "route", "show", "table", "8700"]).1);
         }
         let nft = run("nft", &["list", "ruleset"]);
-        note(
-            nft.lines()
-                .filter(|line| line.contains("10.9.0.") && !line.contains("10.9.0.1 "))
-                .collect(),
-        );
+        let element = |line: &&str| line.contains(" . ") && !line.contains("comment");
+        let of_pods = |line: &&str| line.contains("10.9.0.") || line.contains("fd09::");
+        nft.lines()
+            .filter(|line| element(line) && of_pods(line))
+            .for_each(|line| note(line.to_owned()));
         for attachment in self.store.attachments().unwrap() {
             note(format!("{attachment:?}"));
         }
