@@ -16,6 +16,9 @@ use crate::spec::NEWEST_VERSION;
 /// The name of the configuration's file.
 pub const CONFIG_NAME: &str = "10-weft.conflist";
 
+/// The version of the specification that every runtime in use speaks.
+const WIDELY_KNOWN_VERSION: &str = "1.0.0";
+
 /// The name of the network in it.
 pub const NETWORK_NAME: &str = "weft";
 
@@ -125,7 +128,13 @@ pub fn uninstall(bin_dir: &Path, config_dir: &Path) -> Result<Vec<PathBuf>, Erro
 fn config_text(chained: Vec<Value>) -> String {
     let ours = json!({"type": PLUGIN_NAME, "capabilities": {"portMappings": true}});
     let plugins: Vec<Value> = std::iter::once(ours).chain(chained).collect();
-    let config = json!({"cniVersion": NEWEST_VERSION, "name": NETWORK_NAME, "plugins": plugins});
+    // A runtime that does not know `cniVersions` (1.1) takes `cniVersion` as it is, and fails if it is newer than itself.
+    let config = json!({
+        "cniVersion": WIDELY_KNOWN_VERSION,
+        "cniVersions": [WIDELY_KNOWN_VERSION, NEWEST_VERSION],
+        "name": NETWORK_NAME,
+        "plugins": plugins,
+    });
     format!("{config:#}\n")
 }
 
