@@ -28,6 +28,8 @@ use crate::rules;
 )]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
+    validation = rules::block_range(),
+    validation = rules::block_in_pool(),
     validation = rules::block_immutable(),
     validation = rules::block_handover(),
     validation = rules::block_owner()
@@ -63,4 +65,30 @@ pub struct IPBlockSpec {
 /// The name of the [`IPBlock`] that covers a range: one name for one range, whoever makes it.
 pub fn block_name(cidr: IpNet) -> String {
     cidr.trunc().to_string().replace(['.', ':', '/'], "-")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_range_has_one_name() {
+        for (range, name) in [
+            ("10.244.0.64/26", "10-244-0-64-26"),
+            ("10.244.0.77/26", "10-244-0-64-26"),
+            ("fd00:10:244::40/122", "fd00-10-244--40-122"),
+            ("FD00:10:244:0::/122", "fd00-10-244---122"),
+            ("2001:db8:1:2:3:4:5:0/120", "2001-db8-1-2-3-4-5-0-120"),
+        ] {
+            assert_eq!(block_name(range.parse().unwrap()), name, "{range}");
+        }
+    }
+
+    #[test]
+    fn neighbours_have_different_names() {
+        let pool: IpNet = "fd00::/112".parse().unwrap();
+        let names: std::collections::BTreeSet<_> =
+            pool.subnets(122).unwrap().map(block_name).collect();
+        assert_eq!(names.len(), 1 << 10);
+    }
 }

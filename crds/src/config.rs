@@ -96,6 +96,7 @@ impl Mode {
 #[x_kube(
     validation = rules::pool_syntax(),
     validation = rules::pool_canonical(),
+    validation = rules::pool_spelling(),
     validation = rules::pool_reserved(),
     validation = rules::pool_block_range(),
     validation = rules::pool_block_fits(),

@@ -17,6 +17,7 @@ mod block;
 mod config;
 mod node;
 mod rules;
+mod schema;
 mod status;
 
 pub use block::{IPBlock, IPBlockSpec, block_name};
@@ -41,12 +42,14 @@ pub const CONFIG_NAME: &str = "default";
 
 /// Every definition, in the order in which they should be applied.
 pub fn definitions() -> Vec<CustomResourceDefinition> {
-    vec![
+    [
         NetworkConfig::crd(),
         IPBlock::crd(),
         NodeNetwork::crd(),
         NodeReport::crd(),
     ]
+    .map(schema::tidied)
+    .to_vec()
 }
 
 /// The definitions as files: name and content.

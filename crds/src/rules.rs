@@ -40,6 +40,15 @@ pub(crate) fn pool_canonical() -> Rule {
         .message("cidr: has bits set after the prefix length; write the network address, such as 10.244.0.0/16 instead of 10.244.0.1/16")
 }
 
+/// One range has one spelling, because other objects name a pool by it. (`string(cidr)` and
+/// `ip.isCanonical` would say it all, and are beyond the budget that the API server grants to a list.)
+pub(crate) fn pool_spelling() -> Rule {
+    Rule::new(on_cidr(
+        "!self.cidr.matches('[A-F]|(^|:)0[0-9a-f]|(^|:)0::|::0:') && (self.cidr.contains('::') || !self.cidr.matches('(^|:)0:0[:/]'))",
+    ))
+    .message("cidr: write it in the canonical form, in lower case, without leading zeros and with the longest run of zeros as ::, such as fd00:10:244::/56")
+}
+
 /// The range is one that pods can have.
 pub(crate) fn pool_reserved() -> Rule {
     let reserved = |list: &[&str]| {
@@ -192,6 +201,20 @@ pub(crate) fn max_unavailable() -> Rule {
 pub(crate) fn block_named() -> Rule {
     Rule::new("self.metadata.name == self.spec.cidr.replace('.', '-').replace(':', '-').replace('/', '-')")
         .message("metadata.name: must be spec.cidr with '.', ':' and '/' replaced by '-'")
+}
+
+/// A block has one spelling, because its name follows from it.
+pub(crate) fn block_range() -> Rule {
+    Rule::new("isCIDR(self.cidr) && string(cidr(self.cidr).masked()) == self.cidr")
+        .message("cidr: must be an address range in canonical CIDR notation, such as 10.244.0.64/26 or fd00:10:244::40/122")
+}
+
+/// A block is part of its pool.
+pub(crate) fn block_in_pool() -> Rule {
+    Rule::new(
+        "!isCIDR(self.cidr) || (isCIDR(self.pool) && cidr(self.pool).containsCIDR(self.cidr))",
+    )
+    .message("pool: must be the address range of a pool that holds cidr")
 }
 
 /// What a block covers never changes.

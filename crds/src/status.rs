@@ -1,6 +1,7 @@
 //! The status of `NetworkConfig`.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -20,7 +21,7 @@ pub mod condition {
 }
 
 /// What Weft found and did.
-#[derive(Serialize, Deserialize, JsonSchema, Debug, Clone, PartialEq, Default)]
+#[derive(KubeSchema, Serialize, Deserialize, Debug, Clone, PartialEq, Default)]
 #[serde(rename_all = "camelCase")]
 pub struct NetworkConfigStatus {
     /// The generation of the spec that the rest of the status is about.
@@ -45,6 +46,7 @@ pub struct NetworkConfigStatus {
 
     /// Ready, Reconciling and Stalled by the kstatus convention, and AddressesAvailable.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["type".to_string()]))]
     pub conditions: Vec<Condition>,
 }
 
