@@ -1,5 +1,7 @@
 //! The manifests that are checked in are those that the types give.
 
+#![allow(clippy::unwrap_used)]
+
 use std::collections::BTreeMap;
 use std::path::Path;
 

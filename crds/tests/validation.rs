@@ -1,5 +1,7 @@
 //! Bad and good objects, fed to a real API server: each refusal names the field and the fix.
 
+#![allow(clippy::unwrap_used)]
+
 mod table;
 
 use kube::api::{Api, ApiResource, DynamicObject, Patch, PatchParams, PostParams};
