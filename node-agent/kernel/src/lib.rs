@@ -4,6 +4,7 @@ mod action;
 mod apply;
 mod ethtool;
 mod kernel;
+mod memory;
 mod names;
 pub mod netlink;
 pub mod nft;
@@ -11,11 +12,14 @@ mod object;
 mod observe;
 mod plan;
 pub mod pod;
+mod reconciler;
+mod record;
 mod state;
 #[cfg(any(test, feature = "testing"))]
 #[allow(missing_docs, clippy::expect_used)]
 pub mod testing;
 pub mod udp;
+mod watch;
 
 pub use action::Action;
 pub use apply::{Failure, NEXTHOP_IDS, apply, failures};
@@ -23,7 +27,9 @@ pub use kernel::Kernel;
 pub use names::{DeviceName, Mac, ParseError};
 pub use observe::{Foreign, ForeignAddress, ForeignRoute, ForeignVxlan, Observed, Scope, observe};
 pub use plan::plan;
+pub use reconciler::{Reconciler, Report};
 pub use state::{
     Family, FdbKey, Mark, NeighbourKey, Nexthop, PROTOCOL, Route, RouteKey, RouteTarget, Rule,
     SEND_TABLE, Setting, SettingKey, State, Vxlan,
 };
+pub use watch::{Changes, Watcher};

@@ -16,8 +16,8 @@ use crate::object::address::Address;
 use crate::object::link::Link;
 use crate::object::{address, link, neighbour, nexthop, route, rule};
 use crate::state::{
-    Family, FdbKey, NeighbourKey, Nexthop, PROTOCOL, Route, RouteKey, RouteTarget, SettingKey,
-    State, Vxlan,
+    Family, FdbKey, NeighbourKey, Nexthop, PROTOCOL, Route, RouteKey, RouteTarget, Rule,
+    SettingKey, State, Vxlan,
 };
 
 /// What to look for beside Weft's own tags.
@@ -98,9 +98,20 @@ pub struct ForeignAddress {
 
 /// Reads what the kernel has, one dump for each kind of object. Changes nothing.
 pub fn observe(kernel: &mut Kernel, scope: &Scope) -> Result<Observed, Error> {
+    observe_named(kernel, scope).map(|(observed, _)| observed)
+}
+
+/// Names of devices by index.
+pub(crate) type Names = BTreeMap<u32, DeviceName>;
+
+/// Like [`observe`], with the names of all devices.
+pub(crate) fn observe_named(
+    kernel: &mut Kernel,
+    scope: &Scope,
+) -> Result<(Observed, Names), Error> {
     let mut observed = Observed::default();
     let links = kernel.route.dump(&link::dump(), link::parse)?;
-    let names: BTreeMap<u32, DeviceName> = links.iter().map(|l| (l.index, l.name)).collect();
+    let names: Names = links.iter().map(|l| (l.index, l.name)).collect();
     observe_links(kernel, scope, &links, &mut observed)?;
     let addresses = kernel.route.dump(&address::dump(), address::parse)?;
     sort_addresses(addresses, scope, &names, &mut observed);
@@ -110,11 +121,32 @@ pub fn observe(kernel: &mut Kernel, scope: &Scope) -> Result<Observed, Error> {
         for route in routes {
             sort_route(route, scope, &names, &mut observed);
         }
-        let rules = kernel.route.dump(&rule::dump(family), rule::parse)?;
-        observed.ours.rules.extend(rules);
     }
+    observed.ours.rules = rules(kernel)?;
     observed.ours.nft = nft::observe(&mut kernel.netfilter)?;
-    Ok(observed)
+    Ok((observed, names))
+}
+
+/// The rules of Weft's.
+pub(crate) fn rules(kernel: &mut Kernel) -> Result<BTreeSet<Rule>, Error> {
+    let mut rules = BTreeSet::new();
+    for family in Family::BOTH {
+        rules.extend(kernel.route.dump(&rule::dump(family), rule::parse)?);
+    }
+    Ok(rules)
+}
+
+/// One VXLAN device of Weft's, if it is there.
+pub(crate) fn vxlan(kernel: &mut Kernel, name: DeviceName) -> Result<Option<Vxlan>, Error> {
+    let mut found = None;
+    match kernel
+        .route
+        .get(&link::get(name), |message| found = link::parse(message))
+    {
+        Err(error) if error.is_absent() => return Ok(None),
+        outcome => outcome?,
+    }
+    found.map(|link| own_vxlan(kernel, &link)).transpose()
 }
 
 fn observe_links(
@@ -185,12 +217,7 @@ fn observe_neighbours(kernel: &mut Kernel, link: &Link, ours: &mut State) -> Res
     Ok(())
 }
 
-fn sort_addresses(
-    addresses: Vec<Address>,
-    scope: &Scope,
-    names: &BTreeMap<u32, DeviceName>,
-    observed: &mut Observed,
-) {
+fn sort_addresses(addresses: Vec<Address>, scope: &Scope, names: &Names, observed: &mut Observed) {
     // A kernel that knows who set an address says so of 127.0.0.1 and ::1 too. On an
     // older one whatever address of a pool is on lo has to be taken for ours.
     let tells = addresses.iter().any(|address| address.protocol.is_some());
@@ -214,58 +241,21 @@ fn sort_addresses(
     }
 }
 
-fn observe_nexthops(
-    kernel: &mut Kernel,
-    names: &BTreeMap<u32, DeviceName>,
-    ours: &mut State,
-) -> Result<(), Error> {
+fn observe_nexthops(kernel: &mut Kernel, names: &Names, ours: &mut State) -> Result<(), Error> {
     let found = kernel.route.dump(&nexthop::dump(), nexthop::parse)?;
-    for nexthop in found
-        .into_iter()
-        .filter(|nexthop| nexthop.protocol == PROTOCOL)
-    {
-        let nexthop::Observed {
-            id,
-            family,
-            gateway,
-            index,
-            onlink,
-            ..
-        } = nexthop;
-        // Of a group or a black hole nothing can be said in our terms; the name of no
-        // device makes it differ from whatever is desired.
-        let device = names.get(&index).copied().unwrap_or_default();
-        ours.nexthops.insert(
-            id,
-            Nexthop {
-                family,
-                gateway,
-                device,
-                onlink,
-            },
-        );
+    for nexthop in found.iter().filter(|nexthop| nexthop.protocol == PROTOCOL) {
+        ours.nexthops.insert(nexthop.id, nexthop_of(nexthop, names));
     }
     Ok(())
 }
 
-fn sort_route(
-    found: route::Observed,
-    scope: &Scope,
-    names: &BTreeMap<u32, DeviceName>,
-    observed: &mut Observed,
-) {
+fn sort_route(found: route::Observed, scope: &Scope, names: &Names, observed: &mut Observed) {
     let device = names.get(&found.index).copied();
     if found.protocol == PROTOCOL {
-        let target = target_of(&found, device);
-        let (source, mtu) = (found.source, found.mtu);
-        observed.ours.routes.insert(
-            found.key,
-            Route {
-                target,
-                source,
-                mtu,
-            },
-        );
+        observed
+            .ours
+            .routes
+            .insert(found.key, route_of(&found, names));
         return;
     }
     let usual = matches!(
@@ -276,7 +266,7 @@ fn sort_route(
         .pools
         .iter()
         .any(|pool| pool.contains(&found.key.destination));
-    let in_our_table = OUR_TABLES.contains(&found.key.table);
+    let in_our_table = is_our_table(found.key.table);
     if in_our_table || inside && !usual {
         let (key, protocol) = (found.key, found.protocol);
         observed.foreign.routes.push(ForeignRoute {
@@ -287,13 +277,41 @@ fn sort_route(
     }
 }
 
-const OUR_TABLES: std::ops::RangeInclusive<u32> = 8700..=8702;
+/// Whether only Weft has routes in this table.
+pub(crate) fn is_our_table(table: u32) -> bool {
+    (8700..=8702).contains(&table)
+}
 
-fn target_of(found: &route::Observed, device: Option<DeviceName>) -> RouteTarget {
-    let route::Observed {
-        gateway, onlink, ..
+/// A nexthop object in our terms. Of a group or a black hole nothing can be said in them;
+/// the name of no device makes it differ from whatever is desired.
+pub(crate) fn nexthop_of(found: &nexthop::Observed, names: &Names) -> Nexthop {
+    let nexthop::Observed {
+        family,
+        gateway,
+        index,
+        onlink,
+        ..
     } = *found;
-    match (found.kind, found.nexthop, device) {
+    let device = names.get(&index).copied().unwrap_or_default();
+    Nexthop {
+        family,
+        gateway,
+        device,
+        onlink,
+    }
+}
+
+/// A route in our terms.
+pub(crate) fn route_of(found: &route::Observed, names: &Names) -> Route {
+    let route::Observed {
+        gateway,
+        onlink,
+        source,
+        mtu,
+        ..
+    } = *found;
+    let device = names.get(&found.index).copied();
+    let target = match (found.kind, found.nexthop, device) {
         _ if found.strange => RouteTarget::Other,
         (libc::RTN_UNICAST, Some(id), _) => RouteTarget::Nexthop(id),
         (libc::RTN_UNICAST, None, Some(device)) => RouteTarget::Device {
@@ -305,5 +323,10 @@ fn target_of(found: &route::Observed, device: Option<DeviceName>) -> RouteTarget
         (libc::RTN_UNREACHABLE, ..) => RouteTarget::Unreachable,
         (libc::RTN_PROHIBIT, ..) => RouteTarget::Prohibit,
         _ => RouteTarget::Other,
+    };
+    Route {
+        target,
+        source,
+        mtu,
     }
 }

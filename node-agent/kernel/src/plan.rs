@@ -23,7 +23,7 @@ pub fn plan(desired: &State, observed: &State) -> Vec<Action> {
     let observed = if remade.is_empty() && readdressed.is_empty() {
         observed
     } else {
-        remaining = without_neighbours(without_links(observed, &remade), &readdressed);
+        remaining = without_neighbours(without_links(observed.clone(), &remade), &readdressed);
         &remaining
     };
     let mut actions: Vec<_> = remade.into_iter().map(Action::DeleteLink).collect();
@@ -94,8 +94,7 @@ pub(crate) fn without_neighbours(mut state: State, devices: &[DeviceName]) -> St
 }
 
 /// What the kernel leaves of `state` when these devices are deleted.
-pub(crate) fn without_links(state: &State, gone: &[DeviceName]) -> State {
-    let mut state = state.clone();
+pub(crate) fn without_links(mut state: State, gone: &[DeviceName]) -> State {
     state.vxlans.retain(|name, _| !gone.contains(name));
     state
         .neighbours
@@ -204,9 +203,12 @@ fn changes<'a, K: Ord, V: PartialEq>(
     desired: &'a BTreeMap<K, V>,
     observed: &'a BTreeMap<K, V>,
 ) -> impl Iterator<Item = (&'a K, &'a V)> {
-    desired
-        .iter()
-        .filter(|(key, value)| observed.get(key) != Some(value))
+    // Both are sorted: walking along is several times faster than looking each key up.
+    let mut observed = observed.iter().peekable();
+    desired.iter().filter(move |(key, value)| {
+        while observed.next_if(|(at, _)| at < key).is_some() {}
+        observed.peek() != Some(&(*key, *value))
+    })
 }
 
 /// Entries of `observed` whose key `desired` lacks.

@@ -17,6 +17,6 @@ mod value;
 
 pub(crate) use change::apply;
 pub use hostports::{hostports_add, hostports_remove};
-pub(crate) use observe::observe;
+pub(crate) use observe::{is_about_our_table, observe};
 pub(crate) use value::difference;
 pub use value::{Change, HostPort, HostPortKey, HostPortTarget, NftTable};

@@ -56,6 +56,12 @@ fn of_table(kind: u16, attribute: u16) -> Request {
     get
 }
 
+/// Whether a notification is about the table or something in it.
+pub(crate) fn is_about_our_table(message: Message<'_>) -> bool {
+    let ours = |(header, attributes): (&[u8], _)| header[0] == NFPROTO_INET && is_ours(attributes);
+    message.kind != NEWGEN && message.after(4).is_some_and(ours)
+}
+
 fn is_ours(attributes: Attributes<'_>) -> bool {
     // All of a table's objects name it by attribute 1.
     attributes.text(1).as_deref() == Some(TABLE)

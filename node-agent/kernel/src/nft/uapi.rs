@@ -17,6 +17,7 @@ pub(super) const GETSET: u16 = SUBSYSTEM << 8 | 10;
 pub(super) const NEWSETELEM: u16 = SUBSYSTEM << 8 | 12;
 pub(super) const GETSETELEM: u16 = SUBSYSTEM << 8 | 13;
 pub(super) const DELSETELEM: u16 = SUBSYSTEM << 8 | 14;
+pub(super) const NEWGEN: u16 = SUBSYSTEM << 8 | 15;
 const BATCH_BEGIN: u16 = 0x10;
 const BATCH_END: u16 = 0x11;
 

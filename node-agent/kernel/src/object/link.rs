@@ -44,6 +44,10 @@ impl Link {
     pub(crate) fn is_up(&self) -> bool {
         self.flags & UP != 0
     }
+
+    pub(crate) fn has_carrier(&self) -> bool {
+        self.flags & libc::IFF_LOWER_UP as u32 != 0
+    }
 }
 
 /// Asks for all devices.

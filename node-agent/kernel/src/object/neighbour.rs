@@ -55,6 +55,15 @@ pub(crate) fn parse(message: Message<'_>) -> Option<(u32, IpAddr, Mac)> {
     Some((index_of(header)?, attributes.ip(NDA_DST)?, mac))
 }
 
+/// Reads of which address a neighbour is, whatever its state: (device index, address).
+pub(crate) fn parse_address(message: Message<'_>) -> Option<(u32, IpAddr)> {
+    let (header, attributes) = message.after(12).filter(|_| message.kind == RTM_NEWNEIGH)?;
+    if header[0] == AF_BRIDGE {
+        return None;
+    }
+    Some((index_of(header)?, attributes.ip(NDA_DST)?))
+}
+
 /// Reads an FDB entry that has a remote node: (device index, MAC, remote).
 pub(crate) fn parse_fdb(message: Message<'_>) -> Option<(u32, Mac, IpAddr)> {
     let (header, attributes) = message.after(12).filter(|_| message.kind == RTM_NEWNEIGH)?;

@@ -36,6 +36,12 @@ pub(crate) const NHA_ID: u16 = 1;
 pub(crate) const NHA_OIF: u16 = 5;
 pub(crate) const NHA_GATEWAY: u16 = 6;
 
+// linux/netconf.h
+pub(crate) const RTM_NEWNETCONF: u16 = 80;
+pub(crate) const NETCONFA_IFINDEX: u16 = 1;
+pub(crate) const NETCONFA_FORWARDING: u16 = 2;
+pub(crate) const NETCONFA_RP_FILTER: u16 = 3;
+
 // linux/fib_rules.h
 pub(crate) const FRA_PRIORITY: u16 = 6;
 pub(crate) const FRA_FWMARK: u16 = 10;
@@ -65,7 +71,6 @@ pub(crate) const IFA_F_NODAD: u32 = 0x02;
 pub(crate) const IFLA_ADDRESS: u16 = 1;
 pub(crate) const IFLA_IFNAME: u16 = 3;
 pub(crate) const IFLA_MTU: u16 = 4;
-pub(crate) const IFLA_LINK: u16 = 5;
 pub(crate) const IFLA_MASTER: u16 = 10;
 pub(crate) const IFLA_LINKINFO: u16 = 18;
 pub(crate) const IFLA_AF_SPEC: u16 = 26;

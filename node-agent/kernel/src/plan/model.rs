@@ -39,7 +39,7 @@ pub(super) fn step(state: &mut State, action: &Action) -> Result<(), String> {
         }
         Action::DeleteLink(name) => {
             check(state.vxlans.contains_key(name))?;
-            *state = without_links(state, &[*name]);
+            *state = without_links(state.clone(), &[*name]);
         }
         Action::SetChecksum(name, on) => {
             state

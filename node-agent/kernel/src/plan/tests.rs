@@ -9,6 +9,7 @@ use proptest::sample::select;
 use super::model::{consistent, step};
 use super::*;
 use crate::names::Mac;
+use crate::record::record;
 use crate::state::{
     FdbKey, Mark, NeighbourKey, Nexthop, Route, RouteKey, Rule, Setting, SettingKey,
 };
@@ -152,7 +153,7 @@ fn a_state() -> impl Strategy<Value = State> {
                 .collect();
             state.neighbours.retain(|key, _| key.device.is_ours());
             state.fdb.retain(|key, _| key.device.is_ours());
-            without_links(&state, &missing)
+            without_links(state, &missing)
         },
     )
 }
@@ -170,7 +171,7 @@ fn a_pair() -> impl Strategy<Value = (State, State)> {
                 .copied()
                 .collect();
             let other = State { vxlans, ..other };
-            (one, without_links(&other, &missing))
+            (one, without_links(other, &missing))
         })
     ]
 }
@@ -196,12 +197,15 @@ proptest! {
     #[test]
     fn a_plan_leads_to_what_is_desired_and_is_consistent_throughout((observed, desired) in a_pair()) {
         let mut state = observed.clone();
+        let mut remembered = observed.clone();
         let remade = remade_links(&desired, &observed);
-        let kept = without_links(&observed, &remade);
+        let kept = without_links(observed.clone(), &remade);
         let lasting: Vec<_> = kept.routes.keys().filter(|key| desired.routes.contains_key(key)).collect();
         for action in plan(&desired, &observed) {
             prop_assert_eq!(step(&mut state, &action), Ok(()));
             prop_assert_eq!(consistent(&state), Ok(()), "after {}", action);
+            record(&mut remembered, &action);
+            prop_assert_eq!(&remembered, &state, "what is remembered after {}", action);
             for key in &lasting {
                 prop_assert!(state.routes.contains_key(key), "no route to {} after {action}", key.destination);
             }
@@ -217,7 +221,7 @@ proptest! {
     #[test]
     fn a_change_of_path_is_one_replacement((observed, desired) in a_pair()) {
         let remade = remade_links(&desired, &observed);
-        let kept = without_links(&observed, &remade);
+        let kept = without_links(observed.clone(), &remade);
         let actions = plan(&desired, &observed);
         for (key, route) in &desired.routes {
             let about = |action: &&Action| matches!(action,
