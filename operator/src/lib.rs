@@ -6,7 +6,7 @@
 //! | [`plan`] | pure: what to do |
 //! | [`watch`], [`apply`] | the API server: looking and doing |
 //! | [`leader`] | who of several operators acts |
-//! | [`run`] | the loop |
+//! | [`run`], [`uninstall`] | the two things that the program does |
 
 #![warn(missing_docs)]
 
@@ -22,4 +22,5 @@ pub mod observed;
 pub mod plan;
 pub mod run;
 pub mod settings;
+pub mod uninstall;
 pub mod watch;

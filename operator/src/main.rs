@@ -14,5 +14,6 @@ async fn main() -> Result<()> {
         .init();
     match &settings.command {
         Command::Run(own) => weft_operator::run::run(&settings, own).await,
+        Command::Uninstall(own) => weft_operator::uninstall::run(&settings, own).await,
     }
 }

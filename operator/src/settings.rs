@@ -1,6 +1,7 @@
 //! What the program is told when it starts.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
@@ -52,7 +53,7 @@ pub struct Settings {
     pub agent_api_server: Option<(String, String)>,
 
     /// How much is logged: a level, or a filter of the tracing-subscriber crate.
-    #[arg(long = "log", env = "RUST_LOG", default_value = "info", global = true)]
+    #[arg(long = "log", env = "WEFT_LOG", default_value = "info", global = true)]
     pub log: String,
 
     /// What to do.
@@ -65,6 +66,8 @@ pub struct Settings {
 pub enum Command {
     /// Reconcile the NetworkConfig, until told to stop.
     Run(RunSettings),
+    /// Remove everything that Weft made in the cluster and on its nodes, except what Helm installed.
+    Uninstall(UninstallSettings),
 }
 
 /// Settings of `run`.
@@ -77,6 +80,18 @@ pub struct RunSettings {
     /// Address of /metrics, /livez and /readyz.
     #[arg(long, env = "WEFT_LISTEN", default_value = "127.0.0.1:9474")]
     pub listen: SocketAddr,
+}
+
+/// Settings of `uninstall`.
+#[derive(Debug, Clone, Args)]
+pub struct UninstallSettings {
+    /// Seconds to wait for all nodes to be clean.
+    #[arg(long, env = "WEFT_UNINSTALL_TIMEOUT", default_value = "300", value_parser = seconds)]
+    pub timeout: Duration,
+
+    /// Go on without the nodes that can't be cleaned, because they are down for good.
+    #[arg(long, env = "WEFT_UNINSTALL_FORCE_DEAD")]
+    pub force_dead: bool,
 }
 
 impl Settings {
@@ -95,6 +110,10 @@ impl Settings {
             api_server: self.agent_api_server.clone(),
         }
     }
+}
+
+fn seconds(text: &str) -> Result<Duration, std::num::ParseIntError> {
+    text.parse().map(Duration::from_secs)
 }
 
 fn host_and_port(text: &str) -> Result<(String, String), String> {

@@ -299,7 +299,7 @@ pub fn environment(settings: &AgentSettings, level: LogLevel) -> Vec<EnvVar> {
             }),
             ..EnvVar::default()
         },
-        plain("RUST_LOG", level),
+        plain("WEFT_LOG", level),
     ];
     if let Some((host, port)) = &settings.api_server {
         environment.push(plain("KUBERNETES_SERVICE_HOST", host));

@@ -190,7 +190,7 @@ mod tests {
                 let text = serde_json::to_string(daemonset).unwrap();
                 assert!(text.contains("example.org/other:2"));
                 assert!(text.contains(r#""maxUnavailable":"20%""#));
-                assert!(text.contains(r#"{"name":"RUST_LOG","value":"debug"}"#));
+                assert!(text.contains(r#"{"name":"WEFT_LOG","value":"debug"}"#));
             }
             other => panic!("{other:?}"),
         }
