@@ -19,6 +19,7 @@ mod state;
 #[allow(missing_docs, clippy::expect_used)]
 pub mod testing;
 pub mod udp;
+pub mod underlay;
 mod watch;
 
 pub use action::Action;

@@ -22,12 +22,8 @@ pub(crate) struct Address {
     pub(crate) protocol: Option<u8>,
     /// IPv4 label; by default the device's name.
     pub(crate) label: Option<String>,
-    /// Seconds for which it stays preferred; `u32::MAX` means for ever.
-    pub(crate) preferred: u32,
     /// Seconds for which it stays at all; `u32::MAX` means for ever.
     pub(crate) valid: u32,
-    /// The other end, on a point-to-point link.
-    pub(crate) remote: Option<IpAddr>,
 }
 
 /// Asks for all addresses of both families.
@@ -66,12 +62,9 @@ pub(crate) fn parse(message: Message<'_>) -> Option<Address> {
     let peer = attributes.ip(IFA_ADDRESS);
     let address = local.or(peer)?;
     let cache = attributes.get(IFA_CACHEINFO).unwrap_or_default();
-    let lifetime = |at: usize| {
-        let bytes = cache
-            .get(at..at + 4)
-            .and_then(|bytes| bytes.try_into().ok());
-        bytes.map_or(u32::MAX, u32::from_ne_bytes)
-    };
+    // struct ifa_cacheinfo: preferred, then valid lifetime.
+    let valid = cache.get(4..8).and_then(|bytes| bytes.try_into().ok());
+    let valid = valid.map_or(u32::MAX, u32::from_ne_bytes);
     Some(Address {
         index: u32::from_ne_bytes(header[4..8].try_into().ok()?),
         address,
@@ -80,9 +73,7 @@ pub(crate) fn parse(message: Message<'_>) -> Option<Address> {
         flags: attributes.u32(IFA_FLAGS).unwrap_or(header[2].into()),
         protocol: attributes.u8(IFA_PROTO),
         label: attributes.text(IFA_LABEL),
-        preferred: lifetime(0),
-        valid: lifetime(4),
-        remote: peer.filter(|peer| *peer != address),
+        valid,
     })
 }
 

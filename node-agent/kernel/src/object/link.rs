@@ -23,8 +23,6 @@ pub(crate) struct Link {
     pub(crate) mac: Option<Mac>,
     /// `vxlan`, `veth`, `bridge`, ...; empty for hardware.
     pub(crate) kind: String,
-    /// The bridge or bond it is a port of.
-    pub(crate) master: Option<u32>,
     pub(crate) vxlan: Option<VxlanInfo>,
     pub(crate) ipv4: BTreeMap<Setting, u32>,
 }
@@ -165,7 +163,6 @@ pub(crate) fn parse(message: Message<'_>) -> Option<Link> {
         mtu: attributes.u32(IFLA_MTU).unwrap_or_default(),
         mac: attributes.get(IFLA_ADDRESS).and_then(Mac::from_slice),
         kind,
-        master: attributes.u32(IFLA_MASTER),
         vxlan,
         ipv4: parse_ipv4(attributes),
     })

@@ -1,0 +1,74 @@
+//! What is read of a node's devices and addresses.
+
+use weft_kernel::testing::{in_netns, sh};
+use weft_kernel::underlay::{Method, choose_address, read};
+use weft_kernel::{Family, Kernel};
+
+#[test]
+fn a_node_is_read_as_it_is() {
+    in_netns(|| {
+        sh("ip link add eth0 mtu 1400 type veth peer name far0; ip link set eth0 up; ip link set far0 up
+            ip link add eth1 type veth peer name far1; ip link set eth1 up
+            ip addr add 192.0.2.7/24 dev eth0; ip addr add 192.0.2.250/32 dev eth0
+            ip addr add 192.0.2.8/24 dev eth0; ip addr add 192.0.2.9/24 label eth0:v dev eth0
+            ip addr add 2001:db8::7/64 dev eth0 nodad; ip addr add 2001:db8::8/64 dev eth0 nodad valid_lft 900 preferred_lft 0
+            ip addr add 198.51.100.1/24 dev eth1
+            ip route add default via 192.0.2.1 metric 50; ip route add default via 2001:db8::1 dev eth0
+            ip route add 203.0.113.0/24 via 192.0.2.1 src 192.0.2.250");
+        let mut kernel = Kernel::open().unwrap();
+        let facts = read(&mut kernel, Some("203.0.113.5".parse().unwrap())).unwrap();
+        let eth0 = facts
+            .links
+            .iter()
+            .find(|link| link.name.as_str() == "eth0")
+            .unwrap();
+        assert_eq!(
+            (eth0.kind.as_str(), eth0.mtu, eth0.usable),
+            ("veth", 1400, true)
+        );
+        let br0 = facts
+            .links
+            .iter()
+            .find(|link| link.name.as_str() == "br0")
+            .unwrap();
+        assert_eq!((br0.kind.as_str(), br0.usable), ("bridge", false));
+        let address = |text: &str| {
+            let address = text.parse().unwrap();
+            facts
+                .addresses
+                .iter()
+                .find(|found| found.address == address)
+                .unwrap()
+        };
+        assert!(!address("192.0.2.7/24").secondary);
+        assert!(address("192.0.2.8/24").secondary);
+        assert_eq!(address("192.0.2.9/24").label.as_deref(), Some("eth0:v"));
+        assert!(address("2001:db8::8/64").deprecated && address("2001:db8::8/64").expires);
+        assert!(!address("2001:db8::7/64").tentative);
+        assert_eq!(address("127.0.0.1/8").scope, 254);
+        let defaults: Vec<_> = facts
+            .default_routes
+            .iter()
+            .map(|d| (d.family, d.metric))
+            .collect();
+        assert_eq!(defaults, [(Family::V4, 50), (Family::V6, 1024)]);
+        let route = facts.route.as_ref().unwrap();
+        assert_eq!(route.device.as_str(), "eth0");
+        assert_eq!(route.source, Some("192.0.2.250".parse().unwrap()));
+        let found =
+            choose_address(&Method::CanReach("203.0.113.5".parse().unwrap()), &facts).unwrap();
+        assert_eq!(found.v4, Some("192.0.2.7/24".parse().unwrap()));
+        assert_eq!(found.v6, Some("2001:db8::7/64".parse().unwrap()));
+    });
+}
+
+#[test]
+fn that_there_is_no_route_is_a_fact() {
+    in_netns(|| {
+        let mut kernel = Kernel::open().unwrap();
+        for target in ["192.0.2.1", "2001:db8::1"] {
+            let facts = read(&mut kernel, Some(target.parse().unwrap())).unwrap();
+            assert_eq!(facts.route, None, "{target}");
+        }
+    });
+}
