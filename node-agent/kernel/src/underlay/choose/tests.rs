@@ -46,6 +46,7 @@ fn node() -> Facts {
             usable: false,
             ..link("eth2", "", 1500)
         },
+        link("eth3", "", 1500),
     ];
     let addresses = vec![
         AddressFacts {
