@@ -1,0 +1,326 @@
+//! From a cluster's description to every name and address in it. Pure.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
+
+use crate::spec::{ClusterSpec, Families};
+
+/// The first host number of nodes in a subnet; smaller ones are for the router and for tests.
+const FIRST_NODE: u32 = 11;
+/// The only host on the control plane's subnet and on the outside one.
+const LONE_HOST: u32 = 10;
+
+/// All names and addresses of a cluster.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Plan {
+    /// The cluster's name.
+    pub cluster: String,
+    /// Subnets, those of the nodes first.
+    pub subnets: Vec<Subnet>,
+    /// The control plane.
+    pub control: Endpoint,
+    /// The outside host.
+    pub outside: Option<Endpoint>,
+    /// The nodes in the order of the description.
+    pub nodes: Vec<Endpoint>,
+    /// The link by which the machine itself reaches the API server.
+    pub host_link: HostLink,
+}
+
+/// A bridge in the router's namespace.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Subnet {
+    /// Its name.
+    pub name: String,
+    /// The bridge's device name.
+    pub bridge: String,
+    /// In bytes.
+    pub mtu: u32,
+    /// The router's addresses on it.
+    pub gateways: Vec<IpNet>,
+}
+
+/// A network namespace with one interface, eth0, on a subnet.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Endpoint {
+    /// Its name in the cluster, which is also the name of the bridge's port to it.
+    pub name: String,
+    /// The name of its network namespace.
+    pub netns: String,
+    /// The bridge that it is attached to.
+    pub bridge: String,
+    /// MTU of eth0 in bytes.
+    pub mtu: u32,
+    /// Hardware address of eth0.
+    pub mac: String,
+    /// Addresses of eth0, the primary family first.
+    pub addresses: Vec<IpNet>,
+    /// The router's addresses on its subnet.
+    pub gateways: Vec<IpAddr>,
+}
+
+/// A veth pair from the machine's own namespace to the control plane's.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HostLink {
+    /// Device name on the machine.
+    pub device: String,
+    /// Address on the machine.
+    pub host: IpNet,
+    /// Address of the control plane.
+    pub control: IpNet,
+}
+
+impl Plan {
+    /// Plans a validated description. `index` tells clusters on one machine apart.
+    pub fn new(spec: &ClusterSpec, index: u8) -> Self {
+        let mut subnets: Vec<Subnet> = Vec::new();
+        for subnet in &spec.subnets {
+            subnets.push(plan_subnet(&subnet.name, subnet.mtu, &subnet.cidrs));
+        }
+        let control = lone_subnet(spec.families, "control", 100);
+        let outside = lone_subnet(spec.families, "outside", 200);
+        let endpoint =
+            |name: &str, subnet: &Subnet, place: usize, mtu: Option<u32>, number: u32| Endpoint {
+                name: name.to_owned(),
+                netns: netns(&spec.name, name),
+                bridge: subnet.bridge.clone(),
+                mtu: mtu.unwrap_or(subnet.mtu),
+                mac: format!(
+                    "02:77:65:{place:02x}:{:02x}:{:02x}",
+                    number >> 8 & 0xff,
+                    number & 0xff
+                ),
+                addresses: subnet
+                    .gateways
+                    .iter()
+                    .map(|net| host(net, number))
+                    .collect(),
+                gateways: subnet.gateways.iter().map(IpNet::addr).collect(),
+            };
+        let nodes = (FIRST_NODE..)
+            .zip(&spec.nodes)
+            .filter_map(|(number, node)| {
+                let place = subnets
+                    .iter()
+                    .position(|subnet| subnet.name == node.subnet)?;
+                Some(endpoint(
+                    &node.name,
+                    &subnets[place],
+                    place,
+                    node.mtu,
+                    number,
+                ))
+            });
+        let nodes = nodes.collect();
+        let plan = Self {
+            cluster: spec.name.clone(),
+            control: endpoint("control", &control, 0xfd, None, LONE_HOST),
+            outside: spec
+                .outside
+                .then(|| endpoint("outside", &outside, 0xfe, None, LONE_HOST)),
+            nodes,
+            host_link: HostLink::new(&spec.name, index),
+            subnets: Vec::new(),
+        };
+        subnets.push(control);
+        subnets.extend(spec.outside.then_some(outside));
+        Self { subnets, ..plan }
+    }
+
+    /// The network namespace that holds the bridges and forwards between them.
+    pub fn router_netns(&self) -> String {
+        netns(&self.cluster, "router")
+    }
+
+    /// The machine's end of the link to a cluster's control plane.
+    pub fn host_device(cluster: &str) -> String {
+        format!("tb-{cluster}")
+    }
+
+    /// Every endpoint: control plane, outside host, nodes.
+    pub fn endpoints(&self) -> impl Iterator<Item = &Endpoint> {
+        std::iter::once(&self.control)
+            .chain(&self.outside)
+            .chain(&self.nodes)
+    }
+
+    /// An endpoint by its name.
+    pub fn endpoint(&self, name: &str) -> Option<&Endpoint> {
+        self.endpoints().find(|endpoint| endpoint.name == name)
+    }
+
+    /// Where nodes and pods reach the API server.
+    pub fn api_server(&self) -> IpAddr {
+        self.control.primary()
+    }
+}
+
+impl Endpoint {
+    /// Its address of the primary family.
+    pub fn primary(&self) -> IpAddr {
+        self.addresses
+            .first()
+            .map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), IpNet::addr)
+    }
+
+    /// Its addresses without prefix lengths.
+    pub fn ips(&self) -> Vec<IpAddr> {
+        self.addresses.iter().map(IpNet::addr).collect()
+    }
+}
+
+impl HostLink {
+    fn new(cluster: &str, index: u8) -> Self {
+        // 198.18.0.0/15 is for benchmarks of network devices (RFC 2544), so nobody routes it.
+        let address = |last| {
+            IpNet::from(ipnet::Ipv4Net::new_assert(
+                Ipv4Addr::new(198, 18, index, last),
+                31,
+            ))
+        };
+        Self {
+            device: Plan::host_device(cluster),
+            host: address(0),
+            control: address(1),
+        }
+    }
+}
+
+/// The start of the names of a cluster's network namespaces and cgroups.
+pub fn prefix(cluster: &str) -> String {
+    format!("tb-{cluster}-")
+}
+
+/// The name of a network namespace of a cluster.
+pub fn netns(cluster: &str, endpoint: &str) -> String {
+    prefix(cluster) + endpoint
+}
+
+/// An address as the host part of a URL.
+pub fn url_host(address: IpAddr) -> String {
+    match address {
+        IpAddr::V4(v4) => v4.to_string(),
+        IpAddr::V6(v6) => format!("[{v6}]"),
+    }
+}
+
+/// The address number `number` in a range, with the range's prefix length.
+pub fn host(net: &IpNet, number: u32) -> IpNet {
+    let address = match net.network() {
+        IpAddr::V4(base) => IpAddr::V4(Ipv4Addr::from_bits(base.to_bits() | number)),
+        IpAddr::V6(base) => IpAddr::V6(Ipv6Addr::from_bits(base.to_bits() | u128::from(number))),
+    };
+    IpNet::new(address, net.prefix_len()).unwrap_or(*net)
+}
+
+fn plan_subnet(name: &str, mtu: u32, cidrs: &[IpNet]) -> Subnet {
+    let mut gateways: Vec<_> = cidrs.iter().map(|net| host(net, 1)).collect();
+    gateways.sort_by_key(|net| net.addr().is_ipv6());
+    Subnet {
+        name: name.to_owned(),
+        bridge: format!("br-{name}"),
+        mtu,
+        gateways,
+    }
+}
+
+fn lone_subnet(families: Families, name: &str, number: u8) -> Subnet {
+    let v4 = ipnet::Ipv4Net::new_assert(Ipv4Addr::new(172, 30, number, 0), 24);
+    let v6 = ipnet::Ipv6Net::new_assert(
+        Ipv6Addr::new(0xfd00, 0x30, number.into(), 0, 0, 0, 0, 0),
+        64,
+    );
+    let cidrs: Vec<IpNet> = [v4.into(), v6.into()]
+        .into_iter()
+        .filter(|net| families.include(net))
+        .collect();
+    plan_subnet(name, 1500, &cidrs)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    fn plan(preset: &str) -> Plan {
+        let spec = ClusterSpec::preset(preset, "demo")
+            .expect("known")
+            .validated()
+            .expect("valid");
+        Plan::new(&spec, 3)
+    }
+
+    #[test]
+    fn addresses_of_the_demo() {
+        let plan = plan("demo");
+        let node3 = plan.endpoint("node3").expect("planned");
+        assert_eq!(node3.netns, "tb-demo-node3");
+        assert_eq!(node3.bridge, "br-b");
+        let shown: Vec<_> = node3.addresses.iter().map(IpNet::to_string).collect();
+        assert_eq!(shown, ["172.30.2.13/24", "fd00:30:2::d/64"]);
+        assert_eq!(
+            node3.gateways,
+            plan.subnets[1]
+                .gateways
+                .iter()
+                .map(IpNet::addr)
+                .collect::<Vec<_>>()
+        );
+        assert_eq!(plan.api_server().to_string(), "172.30.100.10");
+        assert_eq!(plan.host_link.control.to_string(), "198.18.3.1/31");
+    }
+
+    #[test]
+    fn nothing_is_given_out_twice() {
+        let plan = plan("demo");
+        let mut seen = BTreeSet::new();
+        for endpoint in plan.endpoints() {
+            for text in endpoint
+                .addresses
+                .iter()
+                .map(IpNet::to_string)
+                .chain([endpoint.mac.clone()])
+            {
+                assert!(seen.insert(text.clone()), "{text} twice");
+            }
+        }
+        for gateway in plan.subnets.iter().flat_map(|subnet| &subnet.gateways) {
+            assert!(seen.insert(gateway.to_string()), "{gateway} twice");
+        }
+    }
+
+    #[test]
+    fn a_family_that_is_not_there_has_no_addresses() {
+        for endpoint in plan("ipv6").endpoints() {
+            assert!(endpoint.ips().iter().all(IpAddr::is_ipv6), "{endpoint:?}");
+            assert!(!endpoint.addresses.is_empty());
+        }
+    }
+
+    #[test]
+    fn a_node_added_last_moves_nobody() {
+        let mut spec = ClusterSpec::demo("demo").validated().expect("valid");
+        let before = Plan::new(&spec, 0);
+        spec.nodes.push(crate::spec::NodeSpec::new("node4", "a"));
+        let after = Plan::new(&spec, 0);
+        assert_eq!(before.nodes, after.nodes[..3]);
+    }
+
+    #[test]
+    fn device_names_fit_the_kernel() {
+        let mut spec = ClusterSpec::demo("abcdefghij");
+        spec.nodes[0].name = "a-long-node1".into();
+        spec.subnets[0].name = "tenletters".into();
+        for node in &mut spec.nodes[..2] {
+            node.subnet = "tenletters".into();
+        }
+        let plan = Plan::new(&spec.validated().expect("valid"), 0);
+        let bridges = plan.subnets.iter().map(|s| s.bridge.as_str());
+        let ports = plan.endpoints().map(|e| e.name.as_str());
+        for device in bridges.chain(ports).chain([plan.host_link.device.as_str()]) {
+            assert!(device.len() <= 15, "{device}");
+        }
+    }
+}

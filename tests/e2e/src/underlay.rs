@@ -1,0 +1,149 @@
+//! The network between the nodes: one namespace that holds a bridge per subnet
+//! and forwards between them, and a veth pair from a bridge to each endpoint.
+
+use std::fmt::Write;
+
+use crate::command::Cmd;
+use crate::error::Result;
+use crate::netns;
+use crate::plan::{Endpoint, Plan};
+
+/// Makes the router with its bridges, and the control plane's and outside host's namespaces.
+pub async fn create(plan: &Plan) -> Result<()> {
+    let router = plan.router_netns();
+    netns::create(&router)?;
+    let forward = ["net.ipv4.ip_forward", "net.ipv6.conf.all.forwarding"];
+    netns::set_sysctls(&router, forward.map(|key| (key.to_owned(), "1".to_owned())))?;
+    quiet_bridges(&router)?;
+    ip_batch(Some(&router), router_batch(plan)).await?;
+    for endpoint in plan.endpoints() {
+        attach(plan, endpoint).await?;
+    }
+    host_link(plan).await
+}
+
+/// Makes an endpoint's namespace and connects it to its bridge.
+pub async fn attach(plan: &Plan, endpoint: &Endpoint) -> Result<()> {
+    netns::create(&endpoint.netns)?;
+    // The address of an endpoint is planned, so nobody else can have it; link-local
+    // ones would delay the first packets by a second or two.
+    netns::set_sysctls(
+        &endpoint.netns,
+        [(
+            "net.ipv6.conf.default.accept_dad".to_owned(),
+            "0".to_owned(),
+        )],
+    )?;
+    ip_batch(None, veth_batch(&plan.router_netns(), endpoint)).await?;
+    netns::set_sysctls(
+        &endpoint.netns,
+        [
+            ("net.ipv6.conf.default.accept_dad", "1"),
+            ("net.ipv6.conf.eth0.accept_ra", "0"),
+        ]
+        .map(|(key, value)| (key.to_owned(), value.to_owned())),
+    )?;
+    let port = format!("link set {} master {} up\n", endpoint.name, endpoint.bridge);
+    ip_batch(Some(&plan.router_netns()), port).await?;
+    ip_batch(Some(&endpoint.netns), endpoint_batch(endpoint)).await
+}
+
+/// Removes an endpoint's namespace, and with it the port on the bridge.
+pub async fn detach(plan: &Plan, endpoint: &Endpoint) -> Result<()> {
+    // The device goes at once; the namespace lives on while something still holds it.
+    let gone = Cmd::new("ip").args(["-n", &plan.router_netns(), "link", "delete", &endpoint.name]);
+    let _ = gone.output().await?;
+    netns::delete(&endpoint.netns)
+}
+
+async fn host_link(plan: &Plan) -> Result<()> {
+    let link = &plan.host_link;
+    let control = &plan.control.netns;
+    let batch = format!(
+        "link add name {device} type veth peer name host0 netns {control}\n\
+         link set {device} addrgenmode none\n\
+         address add {host} dev {device}\n\
+         link set {device} up\n",
+        device = link.device,
+        host = link.host,
+    );
+    ip_batch(None, batch).await?;
+    let batch = format!(
+        "link set host0 addrgenmode none\naddress add {} dev host0\nlink set host0 up\n",
+        link.control
+    );
+    ip_batch(Some(control), batch).await
+}
+
+// Bridged packets are not to pass the router's iptables; without the module there
+// is nothing to turn off.
+fn quiet_bridges(router: &str) -> Result<()> {
+    netns::within(router, || {
+        for name in ["iptables", "ip6tables", "arptables"] {
+            let _ = std::fs::write(format!("/proc/sys/net/bridge/bridge-nf-call-{name}"), "0");
+        }
+        Ok(())
+    })
+}
+
+fn router_batch(plan: &Plan) -> String {
+    let mut batch = String::from("link set lo up\n");
+    for subnet in &plan.subnets {
+        let (bridge, mtu) = (&subnet.bridge, subnet.mtu);
+        // Writing to a String cannot fail.
+        let _ = writeln!(
+            batch,
+            "link add name {bridge} type bridge stp_state 0 mcast_snooping 0"
+        );
+        let _ = writeln!(batch, "link set {bridge} mtu {mtu} addrgenmode none up");
+        for gateway in &subnet.gateways {
+            let _ = writeln!(
+                batch,
+                "address add {gateway} dev {bridge}{}",
+                nodad(gateway)
+            );
+        }
+    }
+    batch
+}
+
+fn veth_batch(router: &str, endpoint: &Endpoint) -> String {
+    let Endpoint {
+        name,
+        netns,
+        mtu,
+        mac,
+        ..
+    } = endpoint;
+    format!(
+        "link add name {name} mtu {mtu} netns {router} type veth peer name eth0 mtu {mtu} address {mac} netns {netns}\n"
+    )
+}
+
+fn endpoint_batch(endpoint: &Endpoint) -> String {
+    let mut batch = String::from("link set lo up\nlink set eth0 up\n");
+    for address in &endpoint.addresses {
+        let _ = writeln!(batch, "address add {address} dev eth0{}", nodad(address));
+    }
+    for gateway in &endpoint.gateways {
+        let _ = writeln!(batch, "route add default via {gateway} dev eth0");
+    }
+    batch
+}
+
+fn nodad(address: &ipnet::IpNet) -> &'static str {
+    if address.addr().is_ipv6() {
+        " nodad"
+    } else {
+        ""
+    }
+}
+
+/// Runs lines of `ip -batch`, in a namespace or in the machine's own.
+pub(crate) async fn ip_batch(netns: Option<&str>, lines: String) -> Result<()> {
+    let place = netns.map(|name| ["-n", name]);
+    let ip = Cmd::new("ip")
+        .args(place.into_iter().flatten())
+        .args(["-batch", "-"]);
+    ip.stdin(lines).run().await.map(|_| ())
+}
