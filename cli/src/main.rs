@@ -1,3 +1,35 @@
 //! kubectl weft: what the network does, and whether its addresses add up.
 
-fn main() {}
+mod args;
+mod client;
+mod cluster;
+mod counts;
+mod error;
+#[cfg(test)]
+mod fixtures;
+mod ipam;
+mod run;
+mod status;
+mod text;
+mod version;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+/// The exit code when the question could not be answered.
+const UNANSWERED: u8 = 2;
+
+fn main() -> ExitCode {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
+    let outcome = match runtime {
+        Ok(runtime) => runtime.block_on(run::run(args::Cli::parse())),
+        Err(error) => Err(error::Error::Output(error)),
+    };
+    outcome.unwrap_or_else(|error| {
+        eprintln!("error: {error}");
+        ExitCode::from(UNANSWERED)
+    })
+}

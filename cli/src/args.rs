@@ -1,0 +1,98 @@
+//! The command line.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// What the network of the cluster does, and whether its addresses add up.
+#[derive(Debug, Parser)]
+#[command(name = "kubectl-weft", bin_name = "kubectl weft", version)]
+pub struct Cli {
+    /// What is asked.
+    #[command(subcommand)]
+    pub command: Command,
+    /// Of which cluster.
+    #[command(flatten)]
+    pub connection: Connection,
+    /// How the answer is written.
+    #[arg(short, long, global = true, value_enum, default_value_t = Output::Text)]
+    pub output: Output,
+}
+
+/// Which cluster, and how long to wait for it.
+#[derive(Debug, Args)]
+pub struct Connection {
+    /// The kubeconfig file. Default: $KUBECONFIG, else ~/.kube/config, else the pod's own account.
+    #[arg(long, global = true, value_name = "FILE")]
+    pub kubeconfig: Option<PathBuf>,
+    /// The context of the kubeconfig file. Default: its current one.
+    #[arg(long, global = true, value_name = "NAME")]
+    pub context: Option<String>,
+    /// The longest that one call to the API server may take, in seconds.
+    #[arg(long, global = true, value_name = "SECONDS", default_value_t = 10,
+          value_parser = clap::value_parser!(u64).range(1..=3600))]
+    pub request_timeout: u64,
+}
+
+impl Connection {
+    /// The longest that one call may take.
+    pub fn timeout(&self) -> Duration {
+        Duration::from_secs(self.request_timeout)
+    }
+}
+
+/// What is asked.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// The nodes, the paths between them, and what is wrong.
+    Status,
+    /// The addresses.
+    #[command(subcommand)]
+    Ipam(Ipam),
+    /// Versions of this program, of the agents and of the operator.
+    Version {
+        /// Only of this program: ask no cluster.
+        #[arg(long)]
+        client: bool,
+    },
+}
+
+/// What is asked of the addresses.
+#[derive(Debug, Clone, Copy, Subcommand)]
+pub enum Ipam {
+    /// Compare what is allocated with what runs. Exits with 0: all adds up; 1: something is found;
+    /// 2: it could not be checked.
+    Check,
+    /// The pools and blocks, and how full they are.
+    Show,
+}
+
+/// How the answer is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Output {
+    /// To be read.
+    Text,
+    /// One JSON object.
+    Json,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn options_may_follow_the_command() {
+        let cli =
+            Cli::try_parse_from(["x", "ipam", "check", "-o", "json", "--context", "c"]).unwrap();
+        assert_eq!(cli.output, Output::Json);
+        assert_eq!(cli.connection.context.as_deref(), Some("c"));
+        assert!(matches!(cli.command, Command::Ipam(Ipam::Check)));
+    }
+}

@@ -1,0 +1,130 @@
+//! Why a question could not be answered, and what to do about it.
+
+use kube::config::KubeconfigError;
+use thiserror::Error;
+
+/// A question that could not be answered.
+#[derive(Debug, Error)]
+pub enum Error {
+    /// No cluster could be found in the kubeconfig.
+    #[error(
+        "cannot use the kubeconfig: {0}; name one with --kubeconfig or KUBECONFIG, and see `kubectl config get-contexts`"
+    )]
+    Kubeconfig(String),
+    /// The kinds of Weft are unknown.
+    #[error(
+        "Weft is not installed in the cluster at {server}: it does not know {what}; install the Helm chart charts/weft, or choose another cluster with --context"
+    )]
+    NotInstalled {
+        /// Address of the API server.
+        server: String,
+        /// What was asked for, in the plural.
+        what: &'static str,
+    },
+    /// There is nothing to carry out.
+    #[error(
+        "no NetworkConfig named default; Weft is installed but was not told what to do: apply one, such as the one in README.md"
+    )]
+    NoConfig,
+    /// The user may not.
+    #[error(
+        "not allowed to list {what}: {message}; use an account that may get and list the group weft.dev, and nodes and pods"
+    )]
+    Forbidden {
+        /// What was asked for, in the plural.
+        what: &'static str,
+        /// What the API server said.
+        message: String,
+    },
+    /// The API server doesn't know the user.
+    #[error(
+        "the API server at {server} does not accept the credentials of the kubeconfig: {message}; log in again"
+    )]
+    Unauthorized {
+        /// Address of the API server.
+        server: String,
+        /// What the API server said.
+        message: String,
+    },
+    /// No answer in time.
+    #[error(
+        "no answer from the API server at {server} within {seconds} s while listing {what}; see whether it runs, or allow more with --request-timeout"
+    )]
+    TimedOut {
+        /// Address of the API server.
+        server: String,
+        /// What was asked for, in the plural.
+        what: &'static str,
+        /// How long it was waited for.
+        seconds: u64,
+    },
+    /// Nothing there.
+    #[error(
+        "cannot reach the API server at {server}: {message}; see whether it runs and whether the kubeconfig names the right cluster"
+    )]
+    Unreachable {
+        /// Address of the API server.
+        server: String,
+        /// Why.
+        message: String,
+    },
+    /// Anything else that the API server said.
+    #[error("cannot list {what}: {message}")]
+    Api {
+        /// What was asked for, in the plural.
+        what: &'static str,
+        /// What the API server said.
+        message: String,
+    },
+    /// The answer could not be written.
+    #[error("cannot write the answer: {0}")]
+    Output(#[from] std::io::Error),
+}
+
+impl Error {
+    /// What a failed call comes down to.
+    pub fn of_call(error: kube::Error, what: &'static str, server: &str) -> Self {
+        let server = server.to_owned();
+        match error {
+            kube::Error::Api(status) => {
+                let message = status.message.clone();
+                match status.code {
+                    401 => Error::Unauthorized { server, message },
+                    403 => Error::Forbidden { what, message },
+                    404 => Error::NotInstalled { server, what },
+                    _ => Error::Api { what, message },
+                }
+            }
+            kube::Error::HyperError(_) | kube::Error::Service(_) => Error::Unreachable {
+                server,
+                message: innermost(&error),
+            },
+            other => Error::Api {
+                what,
+                message: innermost(&other),
+            },
+        }
+    }
+}
+
+impl From<KubeconfigError> for Error {
+    fn from(error: KubeconfigError) -> Self {
+        Error::Kubeconfig(match error {
+            KubeconfigError::ReadConfig(why, path) => format!("{}: {why}", path.display()),
+            KubeconfigError::LoadContext(name) => format!("it has no context {name}"),
+            KubeconfigError::CurrentContextNotSet => {
+                "it names no current context; choose one with --context".into()
+            }
+            other => other.to_string(),
+        })
+    }
+}
+
+/// What is at the bottom of an error: the layers above it only say that there was one.
+fn innermost(error: &dyn std::error::Error) -> String {
+    let mut error = error;
+    while let Some(source) = error.source() {
+        error = source;
+    }
+    error.to_string()
+}
