@@ -155,8 +155,15 @@ impl<'f> Search<'f> {
         Family::BOTH.map(|family| {
             let mut all = self.of_family(family);
             all.retain(|found| found.device == link.name);
-            all.into_iter()
-                .find(|found| self.accept(found, false, named))
+            let ordinary = all
+                .iter()
+                .copied()
+                .find(|found| self.accept(found, false, named));
+            // Whoever names a device that has nothing but floating addresses means those.
+            ordinary.or_else(|| {
+                all.into_iter()
+                    .find(|found| self.accept(found, named, named))
+            })
         })
     }
 
