@@ -152,7 +152,13 @@ pub async fn run(plan: &Plan, options: &Options) -> anyhow::Result<Report> {
         stop.send_replace(true);
     };
     tokio::pin!(end);
-    let time_is_up = time_is_up(plan, options.duration, client.udp.clone(), clock);
+    let time_is_up = time_is_up(
+        plan,
+        options.duration,
+        udp.clone(),
+        client.workers.clone(),
+        clock,
+    );
     tokio::pin!(time_is_up);
     let mut time_left = true;
     let mut lines = tokio::time::interval(LINE_EACH);
@@ -192,12 +198,20 @@ pub async fn run(plan: &Plan, options: &Options) -> anyhow::Result<Report> {
 }
 
 /// Returns when the run has lasted for `duration` since everything was ready.
-async fn time_is_up(plan: &Plan, duration: Option<Duration>, udp: Arc<UdpClient>, clock: Instant) {
+async fn time_is_up(
+    plan: &Plan,
+    duration: Option<Duration>,
+    udp: Arc<UdpClient>,
+    workers: Vec<Worker>,
+    clock: Instant,
+) {
     let Some(duration) = duration else {
         return std::future::pending().await;
     };
+    let ready =
+        || udp.report().iter().all(|flow| flow.ready) && workers.iter().all(|w| w.tally().ready());
     let start_timeout = Duration::from_millis(plan.start_timeout_ms);
-    while clock.elapsed() < start_timeout && !udp.report().iter().all(|flow| flow.ready) {
+    while clock.elapsed() < start_timeout && !ready() {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     tokio::time::sleep(duration).await;

@@ -11,7 +11,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 use crate::plan::Flow;
 
 /// Enough for a second of 50,000 small datagrams at the kernel's accounting of each.
-const RECEIVE_BUFFER: usize = 32 << 20;
+const BUFFER: usize = 32 << 20;
 /// Bytes of the headers below a UDP payload.
 const HEADERS_V4: usize = 20 + 8;
 const HEADERS_V6: usize = 40 + 8;
@@ -147,13 +147,16 @@ fn listening(v6: bool, port: u16, kind: Type, protocol: Protocol) -> io::Result<
 }
 
 /// Lets a UDP socket tell when datagrams arrived and how many it dropped, and gives it a large
-/// buffer: a loss of the tool's own would be a false alarm.
+/// buffers: a loss of the tool's own would be a false alarm.
 pub fn observe(socket: &UdpSocket) -> io::Result<()> {
     setsockopt(socket, sockopt::ReceiveTimestampns, &true)?;
     setsockopt(socket, sockopt::RxqOvfl, &1)?;
     // Beyond net.core.rmem_max only with CAP_NET_ADMIN, which a pod need not have.
-    if setsockopt(socket, sockopt::RcvBufForce, &RECEIVE_BUFFER).is_err() {
-        setsockopt(socket, sockopt::RcvBuf, &RECEIVE_BUFFER)?;
+    if setsockopt(socket, sockopt::RcvBufForce, &BUFFER).is_err() {
+        setsockopt(socket, sockopt::RcvBuf, &BUFFER)?;
+    }
+    if setsockopt(socket, sockopt::SndBufForce, &BUFFER).is_err() {
+        setsockopt(socket, sockopt::SndBuf, &BUFFER)?;
     }
     Ok(())
 }

@@ -160,6 +160,7 @@ impl UdpFlow {
             self.due = now;
         }
         let mut retried = false;
+        let mut short = false;
         while self.due <= now {
             let late = now.saturating_sub(self.due);
             let slots = (late.as_nanos() / self.interval.as_nanos()) as usize + 1;
@@ -171,13 +172,20 @@ impl UdpFlow {
             let socket = self.socket.as_fd();
             match batch.send(socket, &indices[..slots], MsgFlags::MSG_DONTWAIT) {
                 Ok(sent) => {
+                    if short {
+                        self.refused_within_batch(now);
+                    }
+                    short = sent < slots;
                     self.next += sent as u64;
                     self.due += self.interval * sent as u32;
                     self.last_sent = now;
                     retried = false;
                 }
                 Err(Errno::EAGAIN) => break,
-                Err(error) => retried = self.refused(error, now, retried),
+                Err(error) => {
+                    short = false;
+                    retried = self.refused(error, now, retried);
+                }
             }
         }
         self.keep_log(now);
@@ -201,6 +209,15 @@ impl UdpFlow {
             self.due += self.interval;
         }
         !given_up
+    }
+
+    /// The kernel did not send a whole batch, and doesn't say why; that the rest of it could be sent
+    /// at once means that something refused one datagram, such as a filter on the way out. The
+    /// same number went out with the rest, but the refusal must not be hidden by that.
+    fn refused_within_batch(&mut self, now: Duration) {
+        self.counts.unsent += 1;
+        self.causes
+            .note(now, || "sending: one datagram was refused".to_owned());
     }
 
     fn compose(&self, batch: &mut Batch, index: usize, now: Duration) {

@@ -98,18 +98,28 @@ impl Echoer<'_> {
                 Err(error) => eprintln!("weft-load: setting DF to {df}: {error}"),
             }
         }
+        let mut short = false;
         while let [(first, reply), rest @ ..] = run {
             let indices: Vec<usize> = run.iter().map(|(index, _)| *index).collect();
             match self
                 .batch
                 .send(self.socket.as_fd(), &indices, MsgFlags::empty())
             {
-                Ok(sent) => run = &run[sent..],
+                Ok(sent) => {
+                    if short {
+                        // See UdpFlow: one was refused and has been sent again with the rest.
+                        sink.unsent(reply.flow);
+                    }
+                    short = sent < run.len();
+                    run = &run[sent..];
+                }
                 Err(Errno::EINTR) => {}
                 Err(Errno::EMSGSIZE) if reply.fit && self.shorten(*first, reply) => {
+                    short = false;
                     sink.shortened(reply.flow);
                 }
                 Err(_) => {
+                    short = false;
                     sink.unsent(reply.flow);
                     run = rest;
                 }
