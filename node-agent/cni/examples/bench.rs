@@ -87,7 +87,7 @@ fn plugins(weft: String) -> Vec<Plugin> {
 
 /// One run of one plugin. Times in milliseconds, rates in pods per second.
 fn measure(plugin: &Plugin, pods: &[String], into: &mut BTreeMap<&'static str, Vec<f64>>) {
-    let mut note = |what, value| into.entry(what).or_insert_with(Vec::new).push(value);
+    let mut note = |what, value| into.entry(what).or_default().push(value);
     for (command, p50, p99) in [
         ("ADD", "add_alone_p50_ms", "add_alone_p99_ms"),
         ("DEL", "del_alone_p50_ms", "del_alone_p99_ms"),

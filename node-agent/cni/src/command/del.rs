@@ -15,7 +15,7 @@ pub(super) fn del(environment: &Environment) -> Result<(), Failure> {
     match store_if_there()? {
         Some(store) => detach(&store, &id),
         None => {
-            pod::detach(&pod::host_ifname(&id.container_id, &id.ifname))?;
+            pod::detach_without_waiting(&pod::host_ifname(&id.container_id, &id.ifname))?;
             Ok(())
         }
     }
@@ -26,11 +26,11 @@ pub(super) fn detach(store: &Store, id: &AttachmentId) -> Result<(), Failure> {
     let _alone = store.lock_attachment(id, ATTACHMENT_LIMIT)?;
     let attachment = store.lock()?.get(id).cloned();
     let Some(attachment) = attachment else {
-        pod::detach(&pod::host_ifname(&id.container_id, &id.ifname))?;
+        pod::detach_without_waiting(&pod::host_ifname(&id.container_id, &id.ifname))?;
         return Ok(());
     };
     hostports::close(&attachment)?;
-    pod::detach(&host_end(&attachment))?;
+    pod::detach_without_waiting(&host_end(&attachment))?;
     store.lock()?.detach(id)?;
     Ok(())
 }

@@ -40,7 +40,11 @@ pub(super) fn gc(config: &Config) -> Result<(), Failure> {
         .collect();
     for link in links {
         if !known.contains(link.as_str()) && !kept.contains(&link) {
-            note(pod::detach(&link).map(drop).map_err(Failure::from));
+            note(
+                pod::detach_without_waiting(&link)
+                    .map(drop)
+                    .map_err(Failure::from),
+            );
         }
     }
     first_failure

@@ -10,6 +10,7 @@
 //! us without duplicate address detection: they work at once, and the node's end has none that could collide.
 
 mod check;
+mod detach;
 mod list;
 mod message;
 mod mtu;
@@ -22,10 +23,12 @@ use std::path::{Path, PathBuf};
 use nix::errno::Errno;
 
 use crate::netlink::{self, Connection, Family, Request};
+use detach::delete;
 use message::Step;
 use netns::Netns;
 
 pub use check::check;
+pub use detach::{detach, detach_without_waiting};
 pub use list::list;
 pub use mtu::set_pod_mtu;
 pub use names::{HostIfname, host_ifname};
@@ -179,12 +182,6 @@ pub fn attach(link: &PodLink) -> Result<Outcome, Error> {
     Ok(Outcome::Made)
 }
 
-/// Removes the link with all that hangs on it, from the node's end. False if there was none. Ready when the kernel has
-/// unregistered both ends.
-pub fn detach(host_ifname: &HostIfname) -> Result<bool, Error> {
-    delete(&mut connect()?, host_ifname)
-}
-
 /// Puts back whatever is missing of the node's end: its settings, routes and neighbours. The link must be there.
 pub fn repair_host(link: &PodLink) -> Result<(), Error> {
     let mut host = connect()?;
@@ -283,15 +280,6 @@ fn set_up_outside(host: &mut Connection, link: &PodLink, index: u32) -> Result<(
 fn set_up_inside(link: &PodLink, index: u32) -> Result<(), Error> {
     netns::settings(&link.ifname, link.has_ipv6())?;
     perform(&mut connect()?, message::pod_side(link, index))
-}
-
-fn delete(host: &mut Connection, name: &HostIfname) -> Result<bool, Error> {
-    let step = message::delete(name);
-    match host.execute_one(&step.request) {
-        Ok(()) => Ok(true),
-        Err(error) if error.errno() == Some(Errno::ENODEV) => Ok(false),
-        Err(error) => Err(Error::kernel(step.operation)(error)),
-    }
 }
 
 fn connect() -> Result<Connection, Error> {

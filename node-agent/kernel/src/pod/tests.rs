@@ -129,6 +129,20 @@ fn node_and_pods_reach_each_other_at_once() {
 }
 
 #[test]
+fn detaching_without_waiting_leaves_nothing_to_see() {
+    node();
+    for _ in 0..20 {
+        let pod = Pod::new();
+        let link = link(&pod, 2);
+        attach(&link).unwrap();
+        assert!(detach_without_waiting(&link.host_ifname).unwrap());
+        assert!(!ip("-o link").contains("weft"));
+        assert!(!run("ip", &["-n", &pod.0, "-o", "link"]).contains("eth0"));
+        assert!(!detach_without_waiting(&link.host_ifname).unwrap());
+    }
+}
+
+#[test]
 fn nothing_in_the_pod_waits_for_duplicate_detection() {
     node();
     let pod = Pod::new();
