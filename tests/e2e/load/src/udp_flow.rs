@@ -194,15 +194,15 @@ impl UdpFlow {
     /// The kernel refused to send. The first time it may be telling of an earlier packet (an ICMP
     /// error that came since), so the same is tried once more. Returns whether that is to be done.
     fn refused(&mut self, error: Errno, now: Duration, again: bool) -> bool {
+        if !again {
+            let size = self.size;
+            self.causes
+                .note(now, || format!("sending {size} bytes: {error}"));
+        }
         if error == Errno::EMSGSIZE {
             self.counts.emsgsize += 1;
-            if self.udp.size == Size::Mtu {
-                self.fit();
-            }
+            self.fit();
         }
-        let size = self.size;
-        self.causes
-            .note(now, || format!("sending {size} bytes: {error}"));
         let given_up = again || error == Errno::EPERM;
         if given_up {
             self.counts.unsent += 1;
