@@ -11,6 +11,7 @@ mod link;
 mod spec;
 
 pub mod install;
+pub mod sweep;
 
 pub use command::{PLUGIN_NAME, STATE_DIR, run};
 pub use hostports::host_ports;

@@ -7,11 +7,13 @@ mod common;
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::process::Command;
+use std::time::Duration;
 
 use common::{Node, Pod, addresses, connects, ip, listen, run};
 use rstest::rstest;
 use serde_json::{Value, json};
 use weft_cni::STATE_DIR;
+use weft_cni::sweep::sweep;
 
 #[rstest]
 #[case("0.3.1")]
@@ -140,6 +142,30 @@ fn gc_removes_what_is_not_valid_and_only_of_its_network() {
     let links = ip("-o link show type veth");
     assert_eq!(links.lines().count(), 2, "{links}");
     assert_eq!(kept.call("GC").run().unwrap_err().0, 7);
+}
+
+#[test]
+fn a_sweep_ends_what_never_got_its_del() {
+    let node = Node::new();
+    let (alive, gone) = (Pod::new(), Pod::new());
+    alive.call("ADD").run().unwrap();
+    gone.call("ADD").run().unwrap();
+    ip(&format!("netns del {}", gone.id));
+    // The kernel takes a namespace apart in its own time.
+    while ip("-o link show type veth").lines().count() > 1 {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    assert!(
+        sweep(&node.store, Duration::from_secs(3600))
+            .unwrap()
+            .is_empty()
+    );
+    std::thread::sleep(Duration::from_millis(1100));
+    let swept = sweep(&node.store, Duration::ZERO).unwrap();
+    assert_eq!(swept.len(), 1);
+    assert_eq!(swept[0].id.container_id, gone.id);
+    assert!(sweep(&node.store, Duration::ZERO).unwrap().is_empty());
+    assert_eq!(node.store.attachments().unwrap().len(), 1);
 }
 
 #[test]
