@@ -37,8 +37,10 @@ pub struct Memory {
 pub struct Settled {
     /// What was asked for.
     pub wanted: serde_json::Value,
-    /// The generation of the result.
+    /// The generation of the result, which changes with its spec.
     pub generation: i64,
+    /// The labels of the result.
+    pub labels: BTreeMap<String, String>,
     /// UID of the result.
     pub uid: String,
 }

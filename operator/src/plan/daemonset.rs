@@ -53,6 +53,7 @@ pub fn settled(wanted: &DaemonSet, result: &DaemonSet) -> Settled {
     Settled {
         wanted: intent(wanted),
         generation: result.metadata.generation.unwrap_or(0),
+        labels: result.metadata.labels.clone().unwrap_or_default(),
         uid: result.metadata.uid.clone().unwrap_or_default(),
     }
 }

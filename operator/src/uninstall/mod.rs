@@ -4,7 +4,7 @@
 //! objects are deleted, so that a run that failed can be repeated. The operator that still runs does
 //! nothing meanwhile, because it acts only while a NetworkConfig exists.
 
-mod manifest;
+pub mod manifest;
 mod progress;
 
 use std::fmt::Debug;
