@@ -1,0 +1,310 @@
+//! Everything of this node that is under the agent: its kernel and the address store on its disk.
+//! All of it blocks, none for long.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::path::Path;
+
+use ipnet::IpNet;
+use weft_crds::Problem;
+use weft_ipam::{Attachment, NodeBlock, NodeConfig, NodePodAddresses, Store};
+use weft_kernel::pod;
+use weft_kernel::{Changes, Foreign, Kernel, Reconciler, Scope, State};
+
+use crate::cluster::{Config, OwnBlock, Peer};
+use crate::mode::{Here, Paths};
+use crate::mtu::Sizes;
+use crate::network::{self, Inputs};
+use crate::report::Usage;
+use crate::sysctl::{self, Settings, Sysctl};
+
+/// What the node should be.
+#[derive(Debug, Clone)]
+pub struct Target {
+    /// What the admin says.
+    pub config: Config,
+    /// This node.
+    pub here: Here,
+    /// Its blocks.
+    pub blocks: Vec<OwnBlock>,
+    /// The other nodes.
+    pub peers: Vec<Peer>,
+    /// The paths to them.
+    pub paths: Paths,
+    /// The sizes of packets of pods.
+    pub sizes: Sizes,
+}
+
+/// What came of it.
+#[derive(Debug, Default)]
+pub struct Outcome {
+    /// The kernel is as it should be.
+    pub programmed: bool,
+    /// What was changed, in words.
+    pub changes: usize,
+    /// The blocks of the node and how full they are.
+    pub usage: Vec<Usage>,
+    /// What is wrong.
+    pub problems: Vec<Problem>,
+}
+
+/// The kernel and the store.
+pub struct Dataplane {
+    reconciler: Reconciler,
+    store: Store,
+    sysctl: Sysctl,
+    sizes: Option<Sizes>,
+}
+
+impl Dataplane {
+    /// Opens both; `directory` is where the store is.
+    ///
+    /// # Errors
+    /// In words: the kernel refuses, or the disk does.
+    pub fn open(directory: &Path, sysctl: Sysctl) -> anyhow::Result<Self> {
+        let store = Store::create(directory)?;
+        let former = store.read_node().ok();
+        Ok(Self {
+            reconciler: Reconciler::new(Kernel::open()?),
+            sizes: former.map(|node| Sizes {
+                send: node.mtu,
+                accept: node.link_mtu,
+            }),
+            store,
+            sysctl,
+        })
+    }
+
+    /// The kernel.
+    pub fn kernel(&mut self) -> &mut Kernel {
+        self.reconciler.kernel()
+    }
+
+    /// Takes notifications of the kernel.
+    pub fn note(&mut self, changes: &Changes) {
+        self.reconciler.note(changes);
+    }
+
+    /// Has the kernel read in full the next time.
+    pub fn forget(&mut self) {
+        self.reconciler.forget();
+    }
+
+    /// The sizes that pods of this node had when the agent last ran.
+    pub fn sizes(&self) -> Option<Sizes> {
+        self.sizes
+    }
+
+    /// Makes the node as `target` says, going on past what fails. What settings of others are before
+    /// they are changed is given to `remember` first; if that fails, they stay.
+    pub fn reconcile(
+        &mut self,
+        target: &Target,
+        remember: &mut dyn FnMut(Settings) -> Result<(), String>,
+    ) -> Outcome {
+        let mut outcome = Outcome::default();
+        match self.program(target, remember, &mut outcome) {
+            Ok(programmed) => outcome.programmed = programmed,
+            Err(message) => problem(&mut outcome, "KernelNotRead", message),
+        }
+        self.report_corruption(&mut outcome);
+        outcome
+    }
+
+    fn program(
+        &mut self,
+        target: &Target,
+        remember: &mut dyn FnMut(Settings) -> Result<(), String>,
+        outcome: &mut Outcome,
+    ) -> Result<bool, String> {
+        // The kernel is read before the store: the plugin writes an attachment down before it makes
+        // anything of it, so whatever was seen in the kernel is in the store.
+        let pools: Vec<IpNet> = target.config.pools.iter().map(|pool| pool.cidr).collect();
+        let blocks: Vec<IpNet> = target.blocks.iter().map(|block| block.cidr).collect();
+        let inputs = |attachments| Inputs {
+            config: &target.config,
+            here: &target.here,
+            blocks: &blocks,
+            peers: &target.peers,
+            paths: &target.paths,
+            attachments,
+            mtu: target.sizes.send,
+        };
+        let scope = Scope::of(&network::desired(&inputs(&[])), &pools);
+        let unread = |error| format!("cannot read the state of the kernel: {error}");
+        self.reconciler.observe(&scope).map_err(unread)?;
+        let attachments = self
+            .store
+            .attachments()
+            .map_err(|error| format!("cannot read the address store: {error}"))?;
+        let desired = network::desired(&inputs(&attachments));
+        self.prepare_settings(&desired, remember)?;
+        let report = self
+            .reconciler
+            .reconcile(&desired, &scope)
+            .map_err(unread)?;
+        outcome.changes = report.actions.len();
+        for failure in &report.failures {
+            problem(outcome, "NotProgrammed", failure.to_string());
+        }
+        if let Some(foreign) = self.reconciler.foreign() {
+            report_foreign(foreign, outcome);
+        }
+        let node = node_config(target);
+        let resized = self.resize(&node, target.sizes, &attachments, outcome);
+        self.write_node(&node, outcome);
+        outcome.usage = usage(&node, &attachments);
+        Ok(report.failures.is_empty() && resized)
+    }
+
+    /// Sets what the whole node needs, after writing down what that and the devices of others had.
+    fn prepare_settings(
+        &mut self,
+        desired: &State,
+        remember: &mut dyn FnMut(Settings) -> Result<(), String>,
+    ) -> Result<(), String> {
+        let unmet = self.sysctl.unmet();
+        let observed = self.reconciler.observed();
+        let mut before =
+            observed.map_or_else(Settings::new, |state| sysctl::before(desired, state));
+        before.extend(unmet.clone());
+        if !before.is_empty() {
+            remember(before)?;
+        }
+        self.sysctl.meet(&unmet)
+    }
+
+    /// Gives pods that run another MTU.
+    fn resize(
+        &mut self,
+        node: &NodeConfig,
+        sizes: Sizes,
+        attachments: &[Attachment],
+        outcome: &mut Outcome,
+    ) -> bool {
+        if self.sizes == Some(sizes) {
+            return true;
+        }
+        let mut done = true;
+        for attachment in attachments {
+            match pod::set_pod_mtu(&weft_cni::pod_link(attachment, node)) {
+                Ok(()) => {}
+                Err(error) if error.is_netns_missing() => {}
+                Err(error) => {
+                    let owner = attachment.owner();
+                    problem(
+                        outcome,
+                        "MTUNotSet",
+                        format!("cannot set the MTU of {owner}: {error}"),
+                    );
+                    done = false;
+                }
+            }
+        }
+        if done {
+            self.sizes = Some(sizes);
+        }
+        done
+    }
+
+    /// Tells the plugin what it needs to know.
+    fn write_node(&mut self, node: &NodeConfig, outcome: &mut Outcome) {
+        if self.store.read_node().ok().as_ref() != Some(node)
+            && let Err(error) = self
+                .store
+                .lock()
+                .and_then(|mut store| store.write_node(node))
+        {
+            problem(outcome, "StoreNotWritten", error.to_string());
+        }
+    }
+
+    /// Names each part of the store that could not be read.
+    fn report_corruption(&mut self, outcome: &mut Outcome) {
+        for path in self.store.corrupt_files().unwrap_or_default() {
+            let message = format!(
+                "a part of the address store could not be read and was set aside as {}; pods that it was about keep running, and their addresses may be given out again: compare with kubectl weft ipam check, then remove the file",
+                path.display()
+            );
+            problem(outcome, "StoreCorrupt", message);
+        }
+    }
+}
+
+fn node_config(target: &Target) -> NodeConfig {
+    let block = |block: &OwnBlock| NodeBlock {
+        cidr: block.cidr,
+        allocatable: block.open,
+    };
+    NodeConfig {
+        blocks: target.blocks.iter().map(block).collect(),
+        node_pod_addresses: NodePodAddresses {
+            ipv4: target.here.endpoint.pod_ipv4,
+            ipv6: target.here.endpoint.pod_ipv6,
+        },
+        mtu: target.sizes.send,
+        link_mtu: target.sizes.accept,
+    }
+}
+
+fn usage(node: &NodeConfig, attachments: &[Attachment]) -> Vec<Usage> {
+    let used: BTreeSet<IpAddr> = attachments
+        .iter()
+        .flat_map(|attachment| attachment.addresses.iter().copied())
+        .collect();
+    node.blocks
+        .iter()
+        .map(|block| Usage {
+            block: block.cidr,
+            capacity: node.addresses(block.cidr).count() as u64,
+            used: used
+                .iter()
+                .filter(|address| block.cidr.contains(*address))
+                .count() as u64,
+            open: block.allocatable,
+        })
+        .collect()
+}
+
+fn report_foreign(foreign: &Foreign, outcome: &mut Outcome) {
+    for vxlan in &foreign.vxlans {
+        problem(
+            outcome,
+            "ForeignDevice",
+            format!(
+                "VXLAN device {} of another tool has VNI {} and port {}, which Weft needs; remove the device, or change spec.overlay.vni or spec.overlay.port",
+                vxlan.name, vxlan.vni, vxlan.port
+            ),
+        );
+    }
+    for route in &foreign.routes {
+        let device = route
+            .device
+            .map_or_else(String::new, |device| format!(" through {device}"));
+        problem(
+            outcome,
+            "ForeignRoute",
+            format!(
+                "a route to {}{device} in table {} (protocol {}) was made by another tool inside a pool; remove the route, or choose another pool",
+                route.key.destination, route.key.table, route.protocol
+            ),
+        );
+    }
+    for address in &foreign.addresses {
+        problem(
+            outcome,
+            "ForeignAddress",
+            format!(
+                "address {} of device {} is inside a pool; remove the address, or choose another pool",
+                address.address, address.device
+            ),
+        );
+    }
+}
+
+fn problem(outcome: &mut Outcome, reason: &str, message: String) {
+    outcome.problems.push(Problem {
+        reason: reason.into(),
+        message,
+    });
+}

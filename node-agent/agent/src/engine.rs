@@ -1,0 +1,424 @@
+//! The agent's loop: take inputs, decide what the node should be, make it so, and say so.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use ipnet::IpNet;
+use tokio::sync::{mpsc, watch};
+use weft_crds::{NodeNetworkSpec, NodeReportSpec, Problem};
+use weft_kernel::{Changes, Family, Watcher};
+
+use crate::address;
+use crate::cluster::{Config, Endpoint, OwnNode};
+use crate::dataplane::{Dataplane, Outcome, Target};
+use crate::events::Events;
+use crate::health::Health;
+use crate::install::Installer;
+use crate::intake::Intake;
+use crate::mode::{self, Here, Paths};
+use crate::mtu::{self, Mtu};
+use crate::network;
+use crate::offload::Offload;
+use crate::probe::{Assignment, Channel, Key, Verdicts};
+use crate::publish::Wanted;
+use crate::report::{self, Facts};
+use crate::saved::{File, Loaded, Saved};
+use crate::watch::Input;
+
+/// How long to gather changes before acting on them.
+const GATHER: Duration = Duration::from_millis(20);
+/// The kernel is looked at so often even if it says nothing.
+const RESYNC: Duration = Duration::from_secs(60);
+/// After a failure, this long until the next try.
+const RETRY: Duration = Duration::from_secs(2);
+
+/// Where the loop's inputs come from.
+pub struct Inputs {
+    /// The API server.
+    pub api: mpsc::Receiver<Input>,
+    /// The kernel.
+    pub kernel: Watcher,
+    /// The probes.
+    pub verdicts: watch::Receiver<Verdicts>,
+}
+
+/// Where its outputs go.
+pub struct Outputs {
+    /// What the peers must know.
+    pub network: watch::Sender<Wanted<NodeNetworkSpec>>,
+    /// What the operator must know.
+    pub report: watch::Sender<Wanted<NodeReportSpec>>,
+    /// What to probe.
+    pub assignment: watch::Sender<Assignment>,
+    /// What `/readyz` and `/metrics` say.
+    pub health: watch::Sender<Health>,
+    /// Kubernetes events.
+    pub events: Events,
+}
+
+/// The loop's state.
+pub struct Engine {
+    intake: Intake,
+    /// That saved state was lost, if it was.
+    lost: Option<Problem>,
+    dataplane: Dataplane,
+    installer: Installer,
+    file: File,
+    saved: Saved,
+    mtu: Mtu,
+    offload: Offload,
+    outputs: Outputs,
+    /// What was last made of the node.
+    paths: Paths,
+    generation: Option<i64>,
+    uid: String,
+    outcome: Outcome,
+    problems: Vec<Problem>,
+}
+
+impl Engine {
+    /// An engine that goes on from what is on the disk.
+    pub fn new(
+        loaded: Loaded,
+        file: File,
+        dataplane: Dataplane,
+        installer: Installer,
+        outputs: Outputs,
+    ) -> Self {
+        let saved = loaded.saved;
+        let lost = loaded.set_aside.map(|(aside, error)| Problem {
+            reason: "SavedStateCorrupt".into(),
+            message: format!(
+                "what was saved of the cluster could not be understood ({error}) and was set aside as {}; the API server has it all, so nothing has to be done; remove the file",
+                aside.display()
+            ),
+        });
+        Self {
+            intake: Intake::resume(saved.cluster.clone()),
+            lost,
+            mtu: Mtu::resume(dataplane.sizes()),
+            offload: Offload::default(),
+            dataplane,
+            installer,
+            file,
+            saved,
+            outputs,
+            paths: Paths::default(),
+            generation: None,
+            uid: String::new(),
+            outcome: Outcome::default(),
+            problems: Vec::new(),
+        }
+    }
+
+    /// Runs until the API inputs end.
+    pub async fn run(mut self, mut inputs: Inputs) {
+        let mut next = Instant::now();
+        let mut forget = next + RESYNC;
+        loop {
+            let at = tokio::time::Instant::from_std(next);
+            tokio::select! {
+                input = inputs.api.recv() => {
+                    let Some(input) = input else { return };
+                    self.intake.take(input);
+                    next = next.min(Instant::now() + GATHER);
+                }
+                changes = inputs.kernel.changed() => {
+                    self.note(changes);
+                    next = next.min(Instant::now() + GATHER);
+                }
+                Ok(()) = inputs.verdicts.changed() => {
+                    let verdicts = inputs.verdicts.borrow_and_update().clone();
+                    if self.judge(&verdicts) {
+                        next = Instant::now();
+                    }
+                    self.say(&verdicts);
+                }
+                () = tokio::time::sleep_until(at) => {
+                    if Instant::now() >= forget {
+                        self.dataplane.forget();
+                        forget = Instant::now() + RESYNC;
+                    }
+                    let verdicts = inputs.verdicts.borrow().clone();
+                    self.judge(&verdicts);
+                    let wait = tokio::task::block_in_place(|| self.reconcile());
+                    self.say(&verdicts);
+                    next = Instant::now() + wait;
+                }
+            }
+        }
+    }
+
+    /// Takes notifications of the kernel.
+    fn note(&mut self, changes: Result<Changes, weft_kernel::netlink::Error>) {
+        match changes {
+            Ok(changes) => self.dataplane.note(&changes),
+            Err(error) => {
+                tracing::warn!(%error, "cannot listen to the kernel; it is read in full instead");
+                self.dataplane.forget();
+            }
+        }
+    }
+
+    /// Makes the node what it should be. Gives the time until the next look.
+    fn reconcile(&mut self) -> Duration {
+        self.problems.clear();
+        if !self.intake.complete() {
+            return RESYNC;
+        }
+        let cluster = &self.intake.cluster;
+        let (Some(config), Some(own)) = (cluster.config.clone(), cluster.own.clone()) else {
+            return RESYNC;
+        };
+        self.uid.clone_from(&own.uid);
+        let Some(here) = self.here(&config, &own) else {
+            return RETRY;
+        };
+        self.publish_network(&own, &here.endpoint);
+        if self.offload == Offload::Off {
+            self.problem("ChecksumOffload", "packets in VXLAN arrive only with checksum offload off, so it is off; update the driver of the network card".into());
+        }
+        let wanted = mtu::wanted(&config, &self.intake.cluster, &here.endpoint);
+        if let Some(message) = wanted.problem {
+            self.problem("MTUTooSmall", message);
+        }
+        let sizes = self.mtu.follow(wanted.mtu, Instant::now());
+        let peers = self.intake.cluster.peers();
+        let paths = mode::paths(&config, &here, &peers);
+        let blocks = self.intake.cluster.own_blocks();
+        if blocks.is_empty() {
+            let message = "no block was given to this node yet; pods can't start on it; see the condition AddressesAvailable of the NetworkConfig";
+            self.problem("NoBlock", message.into());
+        }
+        let target = Target {
+            config,
+            here,
+            blocks,
+            peers,
+            paths,
+            sizes,
+        };
+        self.assign(&target);
+        let (file, saved) = (&self.file, &mut self.saved);
+        let mut remember = |before| saved.remember(before, file);
+        self.outcome = self.dataplane.reconcile(&target, &mut remember);
+        self.finish(target)
+    }
+
+    fn finish(&mut self, target: Target) -> Duration {
+        if self.outcome.changes > 0 {
+            tracing::info!(
+                changes = self.outcome.changes,
+                peers = target.peers.len(),
+                "kernel programmed"
+            );
+        }
+        for problem in std::mem::take(&mut self.outcome.problems) {
+            self.problem(&problem.reason, problem.message);
+        }
+        let ready_for_pods = self.outcome.programmed && !target.blocks.is_empty();
+        if ready_for_pods && let Err(message) = self.installer.install(Instant::now()) {
+            self.problem("PluginNotInstalled", message);
+        }
+        if self.outcome.programmed {
+            self.generation = Some(target.config.generation);
+        }
+        self.paths = target.paths;
+        self.save();
+        if self
+            .problems
+            .iter()
+            .any(|problem| TRANSIENT.contains(&problem.reason.as_str()))
+        {
+            return RETRY;
+        }
+        let deadlines = [self.mtu.deadline(), self.offload.deadline()]
+            .into_iter()
+            .flatten();
+        let until = deadlines
+            .min()
+            .map(|at| at.saturating_duration_since(Instant::now()));
+        until.unwrap_or(RESYNC).min(RESYNC)
+    }
+
+    /// How other nodes reach this one, going by its addresses now; while these can't be found, as it
+    /// was before.
+    fn here(&mut self, config: &Config, own: &OwnNode) -> Option<Here> {
+        let former = self.intake.cluster.own_endpoint().cloned();
+        let found = address::find(
+            self.dataplane.kernel(),
+            &config.node_address,
+            &own.internal_ips,
+        );
+        let blocks: Vec<IpNet> = self
+            .intake
+            .cluster
+            .own_blocks()
+            .iter()
+            .map(|block| block.cidr)
+            .collect();
+        let pod_address = |family| {
+            let before = former
+                .as_ref()
+                .and_then(|endpoint| endpoint.pod_address(family));
+            network::node_pod_address(before, family, &blocks)
+        };
+        match found {
+            Ok(found) => {
+                let endpoint = Endpoint {
+                    uid: own.uid.clone(),
+                    ipv4: found.v4,
+                    ipv6: found.v6,
+                    mac: address::mac_of(&own.name),
+                    pod_ipv4: pod_address(Family::V4).and_then(address::v4),
+                    pod_ipv6: pod_address(Family::V6).and_then(address::v6),
+                    mtu: found.mtu,
+                };
+                Some(Here {
+                    endpoint,
+                    device: found.device,
+                    tx_checksum: self.offload.is_on(),
+                })
+            }
+            Err(message) => {
+                self.problem("AddressNotFound", message);
+                None
+            }
+        }
+    }
+
+    fn publish_network(&mut self, own: &OwnNode, endpoint: &Endpoint) {
+        let pod_addresses = Family::BOTH
+            .into_iter()
+            .filter_map(|family| endpoint.pod_address(family));
+        let spec = NodeNetworkSpec {
+            node_uid: own.uid.clone(),
+            ipv4: endpoint.ipv4.map(|address| address.to_string()),
+            ipv6: endpoint.ipv6.map(|address| address.to_string()),
+            mac: endpoint.mac.to_string(),
+            node_pod_addresses: pod_addresses.map(|address| address.to_string()).collect(),
+            mtu: endpoint.mtu,
+        };
+        send_if_new(&self.outputs.network, Some((own.uid.clone(), spec)));
+    }
+
+    /// Tells the prober what to probe and the responder whom to answer.
+    fn assign(&self, target: &Target) {
+        let mut assignment = Assignment::default();
+        for peer in &target.peers {
+            for family in Family::BOTH {
+                let underlay = peer.endpoint.underlay(family).map(|net| net.addr());
+                let pod = peer.endpoint.pod_address(family);
+                assignment.peers.extend(underlay.into_iter().chain(pod));
+                if let Some(address) = underlay {
+                    let key = Key {
+                        peer: peer.name.clone(),
+                        family,
+                        channel: Channel::Underlay,
+                    };
+                    assignment
+                        .targets
+                        .insert(key, crate::probe::Target { address, size: 0 });
+                }
+            }
+        }
+        let addresses: BTreeMap<&str, &Endpoint> = target
+            .peers
+            .iter()
+            .map(|peer| (peer.name.as_str(), &peer.endpoint))
+            .collect();
+        for paths in &target.paths.peers {
+            let endpoint = addresses.get(paths.peer.as_str());
+            let Some(address) = endpoint.and_then(|peer| peer.pod_address(paths.family)) else {
+                continue;
+            };
+            for path in paths.open.keys() {
+                let key = Key {
+                    peer: paths.peer.clone(),
+                    family: paths.family,
+                    channel: Channel::Path(*path),
+                };
+                let size = target.sizes.send;
+                assignment
+                    .targets
+                    .insert(key, crate::probe::Target { address, size });
+            }
+        }
+        send_if_new(&self.outputs.assignment, assignment);
+    }
+
+    /// Lets the probes decide about checksum offload. True if the kernel has to follow.
+    fn judge(&mut self, verdicts: &Verdicts) -> bool {
+        let before = self.offload.is_on();
+        self.offload
+            .observe(&report::health(&self.paths, verdicts), Instant::now());
+        before != self.offload.is_on()
+    }
+
+    /// Publishes the report, the state of health, and events for problems that are new.
+    fn say(&mut self, verdicts: &Verdicts) {
+        if self.uid.is_empty() {
+            return;
+        }
+        let mut problems = self.problems.clone();
+        problems.extend(self.intake.problems().chain(&self.lost).cloned());
+        let report = report::report(&Facts {
+            uid: &self.uid,
+            generation: self.generation,
+            programmed: self.outcome.programmed,
+            paths: &self.paths,
+            verdicts,
+            mtu: self.mtu.send(),
+            usage: &self.outcome.usage,
+            problems: &problems,
+        });
+        self.outputs.events.problems(&report.problems);
+        send_if_new(&self.outputs.health, Health::of(&report));
+        send_if_new(&self.outputs.report, Some((self.uid.clone(), report)));
+    }
+
+    fn save(&mut self) {
+        if self.saved.cluster == self.intake.cluster {
+            return;
+        }
+        let saved = Saved {
+            cluster: self.intake.cluster.clone(),
+            ..self.saved.clone()
+        };
+        match self.file.save(&saved) {
+            Ok(()) => self.saved = saved,
+            Err(error) => self.problem(
+                "StateNotSaved",
+                format!("cannot save what is known of the cluster: {error}; if this node boots without the API server, it comes back as it was before; free some space on its disk"),
+            ),
+        }
+    }
+
+    fn problem(&mut self, reason: &str, message: String) {
+        tracing::warn!(reason, message);
+        self.problems.push(Problem {
+            reason: reason.into(),
+            message,
+        });
+    }
+}
+
+/// Problems that may go away by trying again, without a notification.
+const TRANSIENT: [&str; 6] = [
+    "NotProgrammed",
+    "KernelNotRead",
+    "MTUNotSet",
+    "StoreNotWritten",
+    "PluginNotInstalled",
+    "StateNotSaved",
+];
+
+fn send_if_new<T: PartialEq>(to: &watch::Sender<T>, value: T) {
+    to.send_if_modified(|present| {
+        let new = *present != value;
+        if new {
+            *present = value;
+        }
+        new
+    });
+}

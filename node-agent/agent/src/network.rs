@@ -1,0 +1,376 @@
+//! The whole desired state of the kernel of this node: what does not depend on the mode, and the
+//! paths of the mode turned into nexthop objects, routes and rules.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+use weft_ipam::Attachment;
+use weft_kernel::nft::NftTable;
+use weft_kernel::{
+    DeviceName, FILTER_ADDRESS, Family, NEXTHOP_IDS, OwnAddress, Route, RouteKey, RouteTarget,
+    Rule, SEND_TABLE, Setting, SettingKey, State,
+};
+
+use crate::cluster::{Config, Peer};
+use crate::mode::{Here, Path, Paths, PeerPaths};
+
+/// Priority of the first of our rules.
+const RULE_PRIORITY: u32 = 8700;
+/// Priority of the rule by which every packet looks into the send table.
+const SEND_PRIORITY: u32 = 8710;
+/// Loose reverse-path filtering: the source must be reachable, by whichever device (RFC 3704). A
+/// packet may arrive on one path while the reverse route still uses another.
+const RP_FILTER_LOOSE: u32 = 2;
+
+/// What the state of the kernel follows from.
+#[derive(Debug, Clone, Copy)]
+pub struct Inputs<'a> {
+    /// What the admin says.
+    pub config: &'a Config,
+    /// This node.
+    pub here: &'a Here,
+    /// Its blocks.
+    pub blocks: &'a [IpNet],
+    /// The other nodes.
+    pub peers: &'a [Peer],
+    /// The paths to them.
+    pub paths: &'a Paths,
+    /// The pods of this node.
+    pub attachments: &'a [Attachment],
+    /// MTU of the routes of pods, in bytes.
+    pub mtu: u32,
+}
+
+/// The state that the kernel of this node should be in.
+pub fn desired(inputs: &Inputs) -> State {
+    let mut state = State {
+        vxlans: inputs.paths.vxlans.clone(),
+        neighbours: inputs.paths.neighbours.clone(),
+        fdb: inputs.paths.fdb.clone(),
+        rules: rules(),
+        settings: settings(inputs),
+        nft: Some(nft_table(inputs)),
+        ..State::default()
+    };
+    for family in Family::BOTH {
+        let address = inputs.here.endpoint.pod_address(family);
+        state.addresses.extend(address.map(OwnAddress::on_lo));
+    }
+    let filters = inputs.paths.vxlans.keys();
+    state.addresses.extend(filters.map(|device| OwnAddress {
+        device: *device,
+        address: FILTER_ADDRESS.into(),
+    }));
+    add_local_routes(&mut state, inputs);
+    add_peers(&mut state, inputs);
+    state
+}
+
+fn rules() -> BTreeSet<Rule> {
+    let mut rules = BTreeSet::new();
+    for family in Family::BOTH {
+        for (priority, path) in (RULE_PRIORITY..).zip(Path::ALL) {
+            let mark = Some(path.mark());
+            rules.insert(Rule {
+                priority,
+                family,
+                mark,
+                table: path.table(),
+            });
+        }
+        rules.insert(Rule {
+            priority: SEND_PRIORITY,
+            family,
+            mark: None,
+            table: SEND_TABLE,
+        });
+    }
+    rules
+}
+
+fn settings(inputs: &Inputs) -> BTreeMap<SettingKey, u32> {
+    let devices = inputs
+        .paths
+        .vxlans
+        .keys()
+        .copied()
+        .chain([inputs.here.device]);
+    devices
+        .flat_map(|device| {
+            [
+                (Setting::RpFilter, RP_FILTER_LOOSE),
+                (Setting::Forwarding, 1),
+            ]
+            .map(|(setting, value)| (SettingKey { device, setting }, value))
+        })
+        .collect()
+}
+
+fn nft_table(inputs: &Inputs) -> NftTable {
+    NftTable {
+        pools: inputs.config.pools.iter().map(|pool| pool.cidr).collect(),
+        node_v4: inputs.here.endpoint.pod_ipv4,
+        node_v6: inputs.here.endpoint.pod_ipv6,
+        masquerade_mark: 1 << inputs.config.masquerade_bit,
+        hostports: inputs
+            .attachments
+            .iter()
+            .flat_map(weft_cni::host_ports)
+            .collect(),
+        intact: true,
+    }
+}
+
+/// Routes to the pods of this node; what else is sent to its blocks is dropped here, so that it
+/// can't travel in circles.
+fn add_local_routes(state: &mut State, inputs: &Inputs) {
+    for block in inputs.blocks {
+        state.routes.insert(
+            RouteKey::new(SEND_TABLE, *block),
+            RouteTarget::Blackhole.into(),
+        );
+    }
+    for attachment in inputs.attachments {
+        let Ok(device) = attachment.host_ifname.parse::<DeviceName>() else {
+            continue;
+        };
+        for address in &attachment.addresses {
+            let route = Route {
+                target: RouteTarget::device(device),
+                source: inputs.here.endpoint.pod_address(Family::of(*address)),
+                mtu: None,
+            };
+            state
+                .routes
+                .insert(RouteKey::new(SEND_TABLE, IpNet::from(*address)), route);
+        }
+    }
+}
+
+fn add_peers(state: &mut State, inputs: &Inputs) {
+    let mut ids = NexthopIds::default();
+    let peers: BTreeMap<&str, &Peer> = inputs
+        .peers
+        .iter()
+        .map(|peer| (peer.name.as_str(), peer))
+        .collect();
+    for paths in &inputs.paths.peers {
+        let Some(peer) = peers.get(paths.peer.as_str()) else {
+            continue;
+        };
+        let Some(nexthop) = paths.open.get(&paths.send) else {
+            continue;
+        };
+        let id = ids.take(&paths.peer, paths.family);
+        state.nexthops.insert(id, *nexthop);
+        let source = inputs.here.endpoint.pod_address(paths.family);
+        // Packets of the node itself keep one size too, whatever the device of the path could carry.
+        let route = |target| Route {
+            target,
+            source,
+            mtu: Some(inputs.mtu),
+        };
+        let in_family = |block: &&IpNet| Family::of(block.addr()) == paths.family;
+        for block in peer.blocks.iter().filter(in_family) {
+            let key = RouteKey::new(SEND_TABLE, *block);
+            state.routes.insert(key, route(RouteTarget::Nexthop(id)));
+        }
+        add_probe_routes(state, peer, paths, route);
+    }
+}
+
+/// One route in the table of each open path, to the node pod address: probes take it by their mark.
+fn add_probe_routes(
+    state: &mut State,
+    peer: &Peer,
+    paths: &PeerPaths,
+    route: impl Fn(RouteTarget) -> Route,
+) {
+    let Some(address) = peer.endpoint.pod_address(paths.family) else {
+        return;
+    };
+    for (path, nexthop) in &paths.open {
+        let key = RouteKey::new(path.table(), IpNet::from(address));
+        let target = RouteTarget::Device {
+            device: nexthop.device,
+            gateway: nexthop.gateway,
+            onlink: nexthop.onlink,
+        };
+        state.routes.insert(key, route(target));
+    }
+}
+
+/// Numbers of nexthop objects, by the name of the peer. A number depends on nothing else unless two
+/// names collide, so that one peer's coming or going leaves the numbers of the others alone.
+#[derive(Debug, Default)]
+struct NexthopIds {
+    taken: BTreeSet<u32>,
+}
+
+impl NexthopIds {
+    fn take(&mut self, peer: &str, family: Family) -> u32 {
+        let family: u8 = if family == Family::V4 { 4 } else { 6 };
+        // FNV-1a.
+        let hash = peer
+            .bytes()
+            .chain([0, family])
+            .fold(0x811c_9dc5_u32, |hash, byte| {
+                (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193)
+            });
+        let (first, last) = (*NEXTHOP_IDS.start(), *NEXTHOP_IDS.end());
+        let count = last - first + 1;
+        let mut offset = hash % count;
+        while !self.taken.insert(first + offset) {
+            offset = (offset + 1) % count;
+        }
+        first + offset
+    }
+}
+
+/// The node pod address of one family: the one it has while a block of the node holds it, else the
+/// second address of the first block.
+pub fn node_pod_address(
+    former: Option<IpAddr>,
+    family: Family,
+    blocks: &[IpNet],
+) -> Option<IpAddr> {
+    let mut of_family = blocks
+        .iter()
+        .filter(|block| Family::of(block.addr()) == family);
+    former
+        .filter(|address| of_family.clone().any(|block| block.contains(address)))
+        .or_else(|| of_family.next().map(second))
+}
+
+fn second(block: &IpNet) -> IpAddr {
+    match block.network() {
+        IpAddr::V4(first) => IpAddr::V4((u32::from(first) + 1).into()),
+        IpAddr::V6(first) => IpAddr::V6((u128::from(first) + 1).into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mode;
+    use crate::testing::{config, here, peer};
+    use weft_crds::Encapsulation;
+    use weft_ipam::{AttachmentId, HostPort, Protocol};
+
+    fn attachment() -> Attachment {
+        Attachment {
+            id: AttachmentId::new("c1", "eth0"),
+            netns: "/run/netns/c1".into(),
+            network: "weft".into(),
+            host_ifname: "weft00000000001".into(),
+            pod: weft_ipam::PodRef::default(),
+            addresses: vec![
+                "10.244.1.2".parse().unwrap(),
+                "fd00:10:244:1::2".parse().unwrap(),
+            ],
+            host_ports: vec![HostPort {
+                host_ip: None,
+                host_port: 8080,
+                container_port: 80,
+                protocol: Protocol::Tcp,
+            }],
+            since: 0,
+            boot: String::new(),
+        }
+    }
+
+    fn state(encapsulation: Encapsulation, attachments: &[Attachment]) -> State {
+        let (config, here) = (config(encapsulation), here(1));
+        let peers = [
+            peer("b", 2, "192.0.2.2/24"),
+            peer("c", 3, "198.51.100.3/24"),
+        ];
+        let paths = mode::paths(&config, &here, &peers);
+        let blocks = [
+            "10.244.1.0/26".parse().unwrap(),
+            "fd00:10:244:1::/122".parse().unwrap(),
+        ];
+        desired(&Inputs {
+            config: &config,
+            here: &here,
+            blocks: &blocks,
+            peers: &peers,
+            paths: &paths,
+            attachments,
+            mtu: 1450,
+        })
+    }
+
+    #[test]
+    fn an_edit_of_the_encapsulation_changes_nothing_but_one_nexthop_a_peer() {
+        let always = state(Encapsulation::Always, &[attachment()]);
+        let cross = state(Encapsulation::CrossSubnet, &[attachment()]);
+        let changed: Vec<_> = always
+            .nexthops
+            .iter()
+            .filter(|(id, nexthop)| cross.nexthops.get(id) != Some(nexthop))
+            .collect();
+        assert_eq!(
+            changed.len(),
+            1,
+            "only b shares the subnet, and only for IPv4"
+        );
+        assert_eq!(
+            State {
+                nexthops: cross.nexthops.clone(),
+                ..always.clone()
+            },
+            cross
+        );
+    }
+
+    #[test]
+    fn every_route_by_a_nexthop_has_one_and_keeps_source_and_mtu() {
+        let state = state(Encapsulation::CrossSubnet, &[]);
+        let mut routes = 0;
+        for route in state.routes.values() {
+            if let RouteTarget::Nexthop(id) = route.target {
+                assert!(state.nexthops.contains_key(&id));
+                assert!(route.source.is_some());
+                assert_eq!(route.mtu, Some(1450));
+                routes += 1;
+            }
+        }
+        assert_eq!((routes, state.nexthops.len()), (4, 4));
+    }
+
+    #[test]
+    fn a_pod_has_a_route_for_each_address_and_its_host_port_in_both_families() {
+        let state = state(Encapsulation::Always, &[attachment()]);
+        for address in attachment().addresses {
+            let key = RouteKey::new(SEND_TABLE, address.into());
+            let device = "weft00000000001".parse().unwrap();
+            assert_eq!(state.routes[&key].target, RouteTarget::device(device));
+        }
+        assert_eq!(state.nft.unwrap().hostports.len(), 2);
+    }
+
+    #[test]
+    fn colliding_names_get_numbers_of_their_own() {
+        let mut ids = NexthopIds::default();
+        let first = ids.take("a", Family::V4);
+        let again = ids.take("a", Family::V4);
+        assert_ne!(first, again);
+        assert_eq!(NexthopIds::default().take("a", Family::V4), first);
+    }
+
+    #[test]
+    fn the_node_pod_address_stays_while_its_block_does() {
+        let blocks: Vec<IpNet> = ["10.244.0.0/26", "10.244.9.0/26"]
+            .iter()
+            .map(|b| b.parse().unwrap())
+            .collect();
+        let former = Some("10.244.9.1".parse().unwrap());
+        assert_eq!(node_pod_address(former, Family::V4, &blocks), former);
+        let fresh = Some("10.244.0.1".parse().unwrap());
+        assert_eq!(node_pod_address(None, Family::V4, &blocks), fresh);
+        assert_eq!(node_pod_address(former, Family::V4, &blocks[..1]), fresh);
+        assert_eq!(node_pod_address(None, Family::V6, &blocks), None);
+    }
+}

@@ -1,0 +1,167 @@
+//! Evidence that this node forwards: probes of full size, unfragmented, by the path whose mark they
+//! carry, to the node pod addresses of the peers; and small ones by the underlay beside them, which
+//! tell a broken path from a dead peer.
+
+mod packet;
+mod prober;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Instant;
+
+use tokio::net::UdpSocket;
+use tokio::sync::{mpsc, watch};
+use weft_kernel::{Family, udp};
+
+pub use prober::{Channel, Key, Target, Verdict};
+
+use crate::mode::Path;
+use prober::Prober;
+
+/// UDP port on which agents answer probes.
+pub const PORT: u16 = 4873;
+
+/// Bytes of the IP and UDP headers.
+pub const fn headers(family: Family) -> u32 {
+    match family {
+        Family::V4 => 20 + 8,
+        Family::V6 => 40 + 8,
+    }
+}
+
+/// What is known of every target.
+pub type Verdicts = BTreeMap<Key, Verdict>;
+
+/// What to probe, and whom to answer.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Assignment {
+    /// What to probe.
+    pub targets: BTreeMap<Key, Target>,
+    /// The addresses whose probes are answered.
+    pub peers: BTreeSet<IpAddr>,
+}
+
+/// Starts probing and answering; both end when `assignment` is closed.
+///
+/// # Errors
+/// A socket can't be made, or the port is taken: then nothing runs.
+pub fn start(assignment: watch::Receiver<Assignment>) -> io::Result<watch::Receiver<Verdicts>> {
+    let (answers, answered) = mpsc::channel(1024);
+    let mut senders = BTreeMap::new();
+    let run = run_number()?;
+    for family in Family::BOTH {
+        let Ok(responder) = udp::bind(family, PORT) else {
+            // A kernel without this family has nobody to answer in it.
+            continue;
+        };
+        tokio::spawn(respond(UdpSocket::from_std(responder)?, assignment.clone()));
+        let marks = Path::ALL.map(|path| (Channel::Path(path), Some(path.mark().value)));
+        for (channel, mark) in marks.into_iter().chain([(Channel::Underlay, None)]) {
+            let socket = Arc::new(UdpSocket::from_std(udp::probe_socket(family, mark)?)?);
+            tokio::spawn(listen(socket.clone(), run, answers.clone()));
+            senders.insert((family, channel), socket);
+        }
+    }
+    if senders.is_empty() {
+        udp::bind(Family::V4, PORT)?;
+    }
+    let (verdicts, receiver) = watch::channel(Verdicts::new());
+    tokio::spawn(probe(senders, run, assignment, answered, verdicts));
+    Ok(receiver)
+}
+
+/// A number that no answer to an earlier run of this agent has.
+fn run_number() -> io::Result<u64> {
+    let mut bytes = [0; 8];
+    io::Read::read_exact(&mut std::fs::File::open("/dev/urandom")?, &mut bytes)?;
+    Ok(u64::from_be_bytes(bytes))
+}
+
+async fn probe(
+    sockets: BTreeMap<(Family, Channel), Arc<UdpSocket>>,
+    run: u64,
+    mut assignment: watch::Receiver<Assignment>,
+    mut answered: mpsc::Receiver<u64>,
+    verdicts: watch::Sender<Verdicts>,
+) {
+    let mut prober = Prober::default();
+    loop {
+        for send in prober.poll(Instant::now()) {
+            let Some(socket) = sockets.get(&(send.key.family, send.key.channel)) else {
+                continue;
+            };
+            let length = send.target.size.saturating_sub(headers(send.key.family)) as usize;
+            let packet = packet::probe(run, send.sequence, length);
+            let to = SocketAddr::new(send.target.address, PORT);
+            // A probe that can't be sent is one that doesn't come back: that is what counts.
+            if let Err(error) = socket.try_send_to(&packet, to) {
+                tracing::debug!(peer = send.key.peer, %to, %error, "probe not sent");
+            }
+        }
+        if let Some(news) = prober.news() {
+            verdicts.send_replace(news);
+        }
+        let deadline = prober.deadline().map(tokio::time::Instant::from_std);
+        tokio::select! {
+            changed = assignment.changed() => {
+                if changed.is_err() {
+                    return;
+                }
+                let targets = assignment.borrow_and_update().targets.clone();
+                prober.set_targets(&targets, Instant::now());
+            }
+            sequence = answered.recv() => {
+                let Some(sequence) = sequence else { return };
+                prober.answered(sequence);
+            }
+            () = sleep_until(deadline) => {}
+        }
+    }
+}
+
+async fn sleep_until(deadline: Option<tokio::time::Instant>) {
+    match deadline {
+        Some(deadline) => tokio::time::sleep_until(deadline).await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn listen(socket: Arc<UdpSocket>, run: u64, answers: mpsc::Sender<u64>) {
+    let mut buffer = [0; packet::HEADER + 1];
+    while !answers.is_closed() {
+        let Ok((length, _)) = socket.recv_from(&mut buffer).await else {
+            continue;
+        };
+        if let Some(packet::Packet::Answer { run: of, sequence }) = packet::parse(&buffer[..length])
+            && of == run
+            && answers.send(sequence).await.is_err()
+        {
+            return;
+        }
+    }
+}
+
+async fn respond(socket: UdpSocket, mut assignment: watch::Receiver<Assignment>) {
+    let mut buffer = vec![0; 65536];
+    loop {
+        tokio::select! {
+            changed = assignment.changed() => {
+                if changed.is_err() {
+                    return;
+                }
+                assignment.mark_unchanged();
+            }
+            received = socket.recv_from(&mut buffer) => {
+                let Ok((length, from)) = received else { continue };
+                let known = assignment.borrow().peers.contains(&from.ip());
+                if let Some(answer) = packet::answer(&buffer[..length]).filter(|_| known)
+                    && let Err(error) = socket.try_send_to(&answer, from)
+                {
+                    tracing::debug!(%from, %error, "answer not sent");
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,62 @@
+//! Small values that the tests of several modules begin with.
+
+use weft_crds::{Encapsulation, LogLevel, Mode, NodeAddressSettings};
+use weft_kernel::Mac;
+
+use crate::cluster::{Config, Endpoint, Peer, Pool};
+use crate::mode::Here;
+
+/// A config with one pool of each family.
+pub(crate) fn config(encapsulation: Encapsulation) -> Config {
+    let pool = |cidr: &str| Pool {
+        cidr: cidr.parse().unwrap(),
+        disabled: false,
+        nat_outgoing: true,
+    };
+    Config {
+        generation: 1,
+        mode: Mode::Overlay,
+        pools: vec![pool("10.244.0.0/16"), pool("fd00:10:244::/56")],
+        encapsulation,
+        vni: 4873,
+        port: 4789,
+        node_address: NodeAddressSettings::default(),
+        mtu: None,
+        masquerade_bit: 14,
+        log_level: LogLevel::Info,
+    }
+}
+
+/// A node with IPv4 in the underlay and the `n`th block of each pool.
+pub(crate) fn endpoint(n: u8, ipv4: &str) -> Endpoint {
+    Endpoint {
+        uid: format!("uid-{n}"),
+        ipv4: Some(ipv4.parse().unwrap()),
+        ipv6: None,
+        mac: Mac([2, 0, 0, 0, 0, n]),
+        pod_ipv4: Some([10, 244, n, 1].into()),
+        pod_ipv6: Some(format!("fd00:10:244:{n:x}::1").parse().unwrap()),
+        mtu: 1500,
+    }
+}
+
+/// This node, 192.0.2.1 on eth0.
+pub(crate) fn here(n: u8) -> Here {
+    Here {
+        endpoint: endpoint(n, "192.0.2.1/24"),
+        device: "eth0".parse().unwrap(),
+        tx_checksum: true,
+    }
+}
+
+/// Another node with the `n`th block of each pool.
+pub(crate) fn peer(name: &str, n: u8, ipv4: &str) -> Peer {
+    Peer {
+        name: name.into(),
+        endpoint: endpoint(n, ipv4),
+        blocks: vec![
+            format!("10.244.{n}.0/26").parse().unwrap(),
+            format!("fd00:10:244:{n:x}::/122").parse().unwrap(),
+        ],
+    }
+}

@@ -1,0 +1,190 @@
+//! Watches of the API server, as one stream of inputs.
+//!
+//! A list that begins a watch arrives whole, so that what was deleted while nobody watched is seen to
+//! be missing. While the API server is unreachable nothing arrives, and everything stays as it is.
+
+use std::fmt::Debug;
+use std::time::Duration;
+
+use futures::{Stream, StreamExt};
+use k8s_openapi::api::core::v1::Node;
+use kube::{Api, Client, Resource, ResourceExt};
+use kube_runtime::watcher::{self, Event, watcher};
+use kube_runtime::{WatchStreamExt, utils::Backoff};
+use serde::de::DeserializeOwned;
+use tokio::sync::mpsc;
+use weft_crds::{CONFIG_NAME, IPBlock, NetworkConfig, NodeNetwork};
+
+/// What one watch says of its kind.
+#[derive(Debug, Clone)]
+pub enum Change<K> {
+    /// All objects there are.
+    All(Vec<K>),
+    /// One that is new or changed.
+    Applied(K),
+    /// One that was deleted.
+    Deleted(K),
+}
+
+/// What the API server says.
+#[derive(Debug, Clone)]
+pub enum Input {
+    /// Of the NetworkConfig.
+    Config(Change<NetworkConfig>),
+    /// Of this node's Node object.
+    Own(Change<Node>),
+    /// Of the NodeNetworks.
+    Nodes(Change<NodeNetwork>),
+    /// Of the IPBlocks.
+    Blocks(Change<IPBlock>),
+}
+
+/// Starts all watches. They end when `inputs` is closed.
+pub fn start(client: &Client, node: &str, inputs: &mpsc::Sender<Input>) {
+    let config = named(CONFIG_NAME);
+    tokio::spawn(pump(
+        Api::all(client.clone()),
+        config,
+        Input::Config,
+        inputs.clone(),
+    ));
+    tokio::spawn(pump(
+        Api::all(client.clone()),
+        named(node),
+        Input::Own,
+        inputs.clone(),
+    ));
+    let all = watcher::Config::default().timeout(WATCH_SECONDS);
+    tokio::spawn(pump(
+        Api::all(client.clone()),
+        all.clone(),
+        Input::Nodes,
+        inputs.clone(),
+    ));
+    tokio::spawn(pump(
+        Api::all(client.clone()),
+        all,
+        Input::Blocks,
+        inputs.clone(),
+    ));
+}
+
+/// For how long the API server keeps a watch open. Shorter than the read timeout of the client, so
+/// that a connection that died in silence is noticed.
+const WATCH_SECONDS: u32 = 240;
+
+fn named(name: &str) -> watcher::Config {
+    watcher::Config::default()
+        .fields(&format!("metadata.name={name}"))
+        .timeout(WATCH_SECONDS)
+}
+
+async fn pump<K>(
+    api: Api<K>,
+    config: watcher::Config,
+    wrap: fn(Change<K>) -> Input,
+    inputs: mpsc::Sender<Input>,
+) where
+    K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + 'static,
+{
+    let events = watcher(api, config).backoff(Retry::default());
+    let mut changes = std::pin::pin!(changes(events));
+    while let Some(change) = changes.next().await {
+        if inputs.send(wrap(change)).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// Gathers the objects of a list into one change, and drops errors after saying them.
+fn changes<K>(
+    events: impl Stream<Item = Result<Event<K>, watcher::Error>>,
+) -> impl Stream<Item = Change<K>>
+where
+    K: Resource<DynamicType = ()> + Debug,
+{
+    let mut list = Vec::new();
+    events.filter_map(move |event| {
+        let change = match event {
+            Ok(Event::Init) => {
+                list.clear();
+                None
+            }
+            Ok(Event::InitApply(object)) => {
+                list.push(object);
+                None
+            }
+            Ok(Event::InitDone) => Some(Change::All(std::mem::take(&mut list))),
+            Ok(Event::Apply(object)) => Some(Change::Applied(object)),
+            Ok(Event::Delete(object)) => {
+                tracing::debug!(kind = %K::kind(&()), name = object.name_any(), "deleted");
+                Some(Change::Deleted(object))
+            }
+            Err(error) => {
+                let kind = K::kind(&());
+                tracing::warn!(%kind, %error, "cannot watch; what is known stays in force");
+                None
+            }
+        };
+        std::future::ready(change)
+    })
+}
+
+/// Waits that double from half a second to ten.
+#[derive(Debug, Default)]
+struct Retry {
+    failures: u32,
+}
+
+impl Iterator for Retry {
+    type Item = Duration;
+
+    fn next(&mut self) -> Option<Duration> {
+        let wait = Duration::from_millis(500 << self.failures.min(5));
+        self.failures += 1;
+        Some(wait.min(Duration::from_secs(10)))
+    }
+}
+
+impl Backoff for Retry {
+    fn reset(&mut self) {
+        self.failures = 0;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use weft_crds::NodeNetworkSpec;
+
+    fn node(name: &str) -> NodeNetwork {
+        NodeNetwork::new(name, NodeNetworkSpec::default())
+    }
+
+    #[tokio::test]
+    async fn a_list_arrives_whole_and_an_interrupted_one_not_at_all() {
+        let events = futures::stream::iter([
+            Ok(Event::Init),
+            Ok(Event::InitApply(node("a"))),
+            Err(watcher::Error::NoResourceVersion),
+            Ok(Event::Init),
+            Ok(Event::InitApply(node("a"))),
+            Ok(Event::InitApply(node("b"))),
+            Ok(Event::InitDone),
+            Ok(Event::Delete(node("b"))),
+        ]);
+        let changes: Vec<_> = changes(events).collect().await;
+        assert_eq!(changes.len(), 2);
+        assert!(matches!(&changes[0], Change::All(list) if list.len() == 2));
+        assert!(matches!(&changes[1], Change::Deleted(object) if object.name_any() == "b"));
+    }
+
+    #[test]
+    fn waits_grow_up_to_ten_seconds() {
+        let waits: Vec<u64> = Retry::default()
+            .take(7)
+            .map(|wait| wait.as_millis() as u64)
+            .collect();
+        assert_eq!(waits, [500, 1000, 2000, 4000, 8000, 10000, 10000]);
+    }
+}
