@@ -6,8 +6,8 @@ use std::net::IpAddr;
 use crate::names::{DeviceName, Mac};
 use crate::nft;
 use crate::state::{
-    FdbKey, Mark, NeighbourKey, Nexthop, Route, RouteKey, RouteTarget, Rule, Setting, SettingKey,
-    Vxlan,
+    FdbKey, Mark, NeighbourKey, Nexthop, OwnAddress, Route, RouteKey, RouteTarget, Rule, Setting,
+    SettingKey, Vxlan,
 };
 
 /// One change. A change of something that is there is a single replacement.
@@ -38,10 +38,10 @@ pub enum Action {
         /// The value it had, to be restored at the end.
         previous: Option<u32>,
     },
-    /// Add an address to `lo`.
-    AddAddress(IpAddr),
-    /// Delete an address from `lo`.
-    DeleteAddress(IpAddr),
+    /// Add an address to a device.
+    AddAddress(OwnAddress),
+    /// Delete an address from a device.
+    DeleteAddress(OwnAddress),
     /// Add a policy rule.
     AddRule(Rule),
     /// Delete a policy rule.
@@ -88,8 +88,14 @@ impl fmt::Display for Action {
                 };
                 write!(f, "set {setting} of {} to {value}", key.device)
             }
-            Self::AddAddress(address) => write!(f, "add address {address} to lo"),
-            Self::DeleteAddress(address) => write!(f, "delete address {address} from lo"),
+            Self::AddAddress(address) => {
+                write!(f, "add address {} to {}", address.address, address.device)
+            }
+            Self::DeleteAddress(address) => write!(
+                f,
+                "delete address {} from {}",
+                address.address, address.device
+            ),
             Self::AddRule(rule) => write!(f, "add {}", Words(rule)),
             Self::DeleteRule(rule) => write!(f, "delete {}", Words(rule)),
             Self::Nft(change) => write!(f, "{change}"),

@@ -132,10 +132,8 @@ impl Run<'_> {
             Action::SetSetting { key, value, .. } => {
                 link::set(self.index(key.device)?, key.setting, *value)
             }
-            Action::AddAddress(address) => address::add(self.index(DeviceName::LO)?, *address),
-            Action::DeleteAddress(address) => {
-                address::delete(self.index(DeviceName::LO)?, *address)
-            }
+            Action::AddAddress(own) => address::add(self.index(own.device)?, own.address),
+            Action::DeleteAddress(own) => address::delete(self.index(own.device)?, own.address),
             Action::AddRule(rule) => rule::add(rule),
             Action::DeleteRule(rule) => rule::delete(rule),
             Action::SetFdb(key, remote) => {

@@ -30,7 +30,7 @@ pub use observe::{Foreign, ForeignAddress, ForeignRoute, ForeignVxlan, Observed,
 pub use plan::plan;
 pub use reconciler::{Reconciler, Report};
 pub use state::{
-    Family, FdbKey, Mark, NeighbourKey, Nexthop, PROTOCOL, Route, RouteKey, RouteTarget, Rule,
-    SEND_TABLE, Setting, SettingKey, State, Vxlan,
+    FILTER_ADDRESS, Family, FdbKey, Mark, NeighbourKey, Nexthop, OwnAddress, PROTOCOL, Route,
+    RouteKey, RouteTarget, Rule, SEND_TABLE, Setting, SettingKey, State, Vxlan,
 };
 pub use watch::{Changes, Watcher};

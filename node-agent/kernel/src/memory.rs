@@ -12,7 +12,7 @@ use crate::object::address::Address;
 use crate::object::{nexthop, route};
 use crate::observe::{self, Names, Observed, Scope, nexthop_of, observe_named, route_of};
 use crate::plan::without_links;
-use crate::state::{FdbKey, NeighbourKey, PROTOCOL, RouteTarget, SettingKey, State};
+use crate::state::{FdbKey, NeighbourKey, OwnAddress, PROTOCOL, RouteTarget, SettingKey, State};
 use crate::watch::Notice;
 
 /// What the kernel has, as far as it is known.
@@ -88,8 +88,10 @@ impl Memory {
                 }
             }
             Notice::Address { address, present } => {
-                if self.names.get(&address.index) == Some(&DeviceName::LO) {
-                    note_address(ours, address, *present);
+                if let Some(device) = self.names.get(&address.index)
+                    && (*device == DeviceName::LO || device.is_ours())
+                {
+                    note_address(ours, *device, address, *present);
                 }
             }
             Notice::Route { route, present } => note_route(ours, route, *present, &self.names),
@@ -174,11 +176,12 @@ fn forget_device(ours: &mut State, device: DeviceName) {
 }
 
 /// With an address go, unannounced, the IPv4 routes that prefer it.
-fn note_address(ours: &mut State, found: &Address, present: bool) {
+fn note_address(ours: &mut State, device: DeviceName, found: &Address, present: bool) {
     let address = found.address;
+    let own = OwnAddress { device, address };
     if present && found.protocol == Some(PROTOCOL) {
-        ours.addresses.insert(address);
-    } else if !present && ours.addresses.remove(&address) {
+        ours.addresses.insert(own);
+    } else if !present && ours.addresses.remove(&own) {
         ours.routes.retain(|_, route| route.source != Some(address));
     }
 }

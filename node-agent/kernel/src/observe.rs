@@ -16,8 +16,8 @@ use crate::object::address::Address;
 use crate::object::link::Link;
 use crate::object::{address, link, neighbour, nexthop, route, rule};
 use crate::state::{
-    Family, FdbKey, NeighbourKey, Nexthop, PROTOCOL, Route, RouteKey, RouteTarget, Rule,
-    SettingKey, State, Vxlan,
+    Family, FdbKey, NeighbourKey, Nexthop, OwnAddress, PROTOCOL, Route, RouteKey, RouteTarget,
+    Rule, SettingKey, State, Vxlan,
 };
 
 /// What to look for beside Weft's own tags.
@@ -228,8 +228,13 @@ fn sort_addresses(addresses: Vec<Address>, scope: &Scope, names: &Names, observe
         let in_pool = scope.pools.iter().any(|pool| pool.contains(&found.address));
         let whole = found.prefix == if found.address.is_ipv4() { 32 } else { 128 };
         let tagged = found.protocol == Some(PROTOCOL) || !tells && in_pool;
-        if device == DeviceName::LO && whole && tagged {
-            observed.ours.addresses.insert(found.address);
+        let place = device == DeviceName::LO || observed.ours.vxlans.contains_key(&device);
+        if place && whole && tagged {
+            let address = found.address;
+            observed
+                .ours
+                .addresses
+                .insert(OwnAddress { device, address });
         } else if in_pool && !device.is_ours() {
             if let Ok(address) = IpNet::new(found.address, found.prefix) {
                 observed

@@ -95,6 +95,7 @@ pub(crate) fn without_neighbours(mut state: State, devices: &[DeviceName]) -> St
 
 /// What the kernel leaves of `state` when these devices are deleted.
 pub(crate) fn without_links(mut state: State, gone: &[DeviceName]) -> State {
+    state.addresses.retain(|own| !gone.contains(&own.device));
     state.vxlans.retain(|name, _| !gone.contains(name));
     state
         .neighbours
@@ -191,6 +192,7 @@ fn deletions(desired: &State, observed: &State, actions: &mut Vec<Action>) {
     let old = old.filter(|(key, _)| stays(&key.device));
     actions.extend(old.map(|(key, _)| Action::DeleteNeighbour(*key)));
     let old = observed.addresses.difference(&desired.addresses);
+    let old = old.filter(|own| own.device == DeviceName::LO || stays(&own.device));
     actions.extend(old.copied().map(Action::DeleteAddress));
     let old = observed.rules.difference(&desired.rules);
     actions.extend(old.copied().map(Action::DeleteRule));

@@ -2,7 +2,7 @@
 //! Desired and observed state have the same type, so that they can be compared.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
@@ -14,6 +14,10 @@ use crate::nft::NftTable;
 pub const PROTOCOL: u8 = 87;
 /// The table in which packets of pods look up their path.
 pub const SEND_TABLE: u32 = 8700;
+/// An address that a VXLAN device has so that it has one. Loose reverse-path filtering is strict on a
+/// device without an IPv4 address (`__fib_validate_source`, net/ipv4/fib_frontend.c): it would drop
+/// what a peer still sends by this path when the reverse route uses another already.
+pub const FILTER_ADDRESS: Ipv4Addr = Ipv4Addr::new(169, 254, 87, 1);
 /// The metric that the kernel gives IPv6 routes without one.
 const IPV6_METRIC: u32 = 1024;
 
@@ -23,8 +27,9 @@ const IPV6_METRIC: u32 = 1024;
 pub struct State {
     /// VXLAN devices by name.
     pub vxlans: BTreeMap<DeviceName, Vxlan>,
-    /// Addresses on `lo` (the node pod addresses), each with full prefix length.
-    pub addresses: BTreeSet<IpAddr>,
+    /// Addresses, each with full prefix length: the node pod addresses on `lo`, and one on each of
+    /// our VXLAN devices (see [`FILTER_ADDRESS`]).
+    pub addresses: BTreeSet<OwnAddress>,
     /// Permanent neighbours on our VXLAN devices.
     #[serde(with = "pairs")]
     pub neighbours: BTreeMap<NeighbourKey, Mac>,
@@ -71,6 +76,25 @@ pub struct Vxlan {
 
 fn yes() -> bool {
     true
+}
+
+/// An address of the node itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct OwnAddress {
+    /// The device that has it.
+    pub device: DeviceName,
+    /// The address.
+    pub address: IpAddr,
+}
+
+impl OwnAddress {
+    /// On the loopback device.
+    pub fn on_lo(address: IpAddr) -> Self {
+        Self {
+            device: DeviceName::LO,
+            address,
+        }
+    }
 }
 
 /// A neighbour: an address on a device.

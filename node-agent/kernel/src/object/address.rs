@@ -45,7 +45,14 @@ fn request(kind: u16, flags: i32, index: u32, address: IpAddr) -> Request {
     } else {
         (AF_INET6, 128)
     };
-    let mut header = [family, prefix, 0, 0, 0, 0, 0, 0];
+    // The kernel takes an address for one that may be used anywhere unless told otherwise.
+    let link_local = matches!(address, IpAddr::V4(address) if address.is_link_local());
+    let scope = if link_local {
+        libc::RT_SCOPE_LINK
+    } else {
+        libc::RT_SCOPE_UNIVERSE
+    };
+    let mut header = [family, prefix, 0, scope, 0, 0, 0, 0];
     header[4..].copy_from_slice(&index.to_ne_bytes());
     let mut request = Request::new(kind, flags, &header);
     request.ip(IFA_LOCAL, address).ip(IFA_ADDRESS, address);

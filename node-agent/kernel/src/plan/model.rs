@@ -5,7 +5,7 @@ use crate::action::Action;
 use crate::names::DeviceName;
 use crate::nft::Change;
 use crate::plan::{without_links, without_neighbours};
-use crate::state::{RouteTarget, State};
+use crate::state::{OwnAddress, RouteTarget, State};
 
 /// Carries out one action, or says why the kernel would refuse it.
 pub(super) fn step(state: &mut State, action: &Action) -> Result<(), String> {
@@ -131,7 +131,7 @@ pub(super) fn consistent(state: &State) -> Result<(), String> {
         };
         let source = route
             .source
-            .is_none_or(|source| state.addresses.contains(&source));
+            .is_none_or(|source| state.addresses.contains(&OwnAddress::on_lo(source)));
         if !leads || !source {
             return Err(format!(
                 "the route to {} hangs in the air: {route:?}",

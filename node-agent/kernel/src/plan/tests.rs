@@ -11,7 +11,7 @@ use super::*;
 use crate::names::Mac;
 use crate::record::record;
 use crate::state::{
-    FdbKey, Mark, NeighbourKey, Nexthop, Route, RouteKey, Rule, Setting, SettingKey,
+    FdbKey, Mark, NeighbourKey, Nexthop, OwnAddress, Route, RouteKey, Rule, Setting, SettingKey,
 };
 
 const ETH: &str = "eth0";
@@ -102,6 +102,11 @@ fn a_rule() -> impl Strategy<Value = Rule> {
         })
 }
 
+fn an_own_address() -> impl Strategy<Value = OwnAddress> {
+    let device = select(vec![DeviceName::LO, DeviceName::VX4]);
+    (device, an_address()).prop_map(|(device, address)| OwnAddress { device, address })
+}
+
 /// Any state that a kernel can be in: what hangs on something that isn't there is left out.
 fn a_state() -> impl Strategy<Value = State> {
     let vxlans = btree_map(
@@ -120,7 +125,7 @@ fn a_state() -> impl Strategy<Value = State> {
     });
     let parts = (
         vxlans,
-        btree_set(an_address(), 0..4),
+        btree_set(an_own_address(), 0..4),
         btree_map(neighbour, a_mac(), 0..6),
         btree_map(fdb, an_address(), 0..6),
         btree_map(1..6u32, nexthop, 0..6),
@@ -144,7 +149,7 @@ fn a_state() -> impl Strategy<Value = State> {
             for route in state.routes.values_mut() {
                 route.source = route
                     .source
-                    .filter(|source| state.addresses.contains(source));
+                    .filter(|source| state.addresses.contains(&OwnAddress::on_lo(*source)));
             }
             let ours = [DeviceName::VX4, DeviceName::VX6];
             let missing: Vec<_> = ours

@@ -1,13 +1,15 @@
 //! What the tests on a real kernel share.
 #![allow(dead_code)] // Each test binary uses its part.
 
+pub mod lab;
+
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::IpNet;
 use weft_kernel::{
-    Action, DeviceName, Family, FdbKey, Kernel, Mac, Mark, NeighbourKey, Nexthop, Route, RouteKey,
-    RouteTarget, Rule, SEND_TABLE, Scope, Setting, SettingKey, State, Vxlan, apply, failures,
-    observe, plan,
+    Action, DeviceName, Family, FdbKey, Kernel, Mac, Mark, NeighbourKey, Nexthop, OwnAddress,
+    Route, RouteKey, RouteTarget, Rule, SEND_TABLE, Scope, Setting, SettingKey, State, Vxlan,
+    apply, failures, observe, plan,
 };
 
 /// Applies the actions; panics if any of them fails.
@@ -60,7 +62,7 @@ pub fn sample(peers: u16) -> State {
     state.vxlans.get_mut(&DeviceName::VX6).unwrap().mtu = 1430;
     state.vxlans.get_mut(&DeviceName::VX4).unwrap().tx_checksum = false;
     let (v4, v6) = pod_addresses(0);
-    state.addresses.extend([v4, v6]);
+    state.addresses.extend([v4, v6].map(OwnAddress::on_lo));
     for peer in 1..=peers {
         add_peer(&mut state, peer);
     }
