@@ -13,7 +13,7 @@ use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
 
 use crate::command::{Cmd, Output};
-use crate::error::{Context, Error, Result, make_dir, write_file};
+use crate::error::{Context, Error, Result, make_dir, write_private_file};
 use crate::keeper::Keeper;
 use crate::process::ProcessId;
 use crate::{pki, tools, wait};
@@ -63,7 +63,7 @@ impl ApiServer {
         let authority = pki::save_control_plane(server.path(), &[loopback])?;
         let admin = authority.client("admin", &["system:masters"])?;
         let text = pki::kubeconfig("apiserver", &server.url(), authority.certificate(), &admin);
-        write_file(server.kubeconfig(), text)?;
+        write_private_file(server.kubeconfig(), text)?;
         server.start_etcd()?;
         server.start_api()?;
         server.ready().await?;

@@ -4,7 +4,7 @@ use std::ffi::OsStr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use futures::future::{try_join, try_join_all};
+use futures::future::{try_join, try_join_all, try_join3};
 use k8s_openapi::api::core::v1 as core;
 use kube::{Api, Client};
 
@@ -38,6 +38,7 @@ impl Cluster {
                 "the testbed makes namespaces and mounts: run it as root".to_owned(),
             ));
         }
+        tools::check()?;
         let spec = spec.validated()?;
         let images = with_own_images(&spec);
         let (dir, saved) = StateDir::create(spec)?;
@@ -60,33 +61,40 @@ impl Cluster {
             timeline.done("API server ready");
             control.start(&CONTROLLERS).await
         };
-        let machines = async {
-            let boot = try_join_all(
+        let boot = async {
+            try_join_all(
                 nodes
                     .iter()
                     .map(|node| cluster.install_and_boot(node, &saved)),
-            );
-            let (built, _) = try_join(
-                try_join_all(images.iter().map(|name| images::build(name))),
-                boot,
             )
             .await?;
             timeline.done("nodes booted, containerd up");
+            Ok(())
+        };
+        let build = async {
+            let built = try_join_all(images.iter().map(|name| images::build(name))).await?;
+            timeline.done("images built or found");
+            Ok(built)
+        };
+        let (_, _, built) = try_join3(api, boot, build).await?;
+        let register = async {
+            try_join_all(nodes.iter().map(Node::start_kubernetes)).await?;
+            try_join_all(nodes.iter().map(|node| cluster.registered(node.name()))).await?;
+            timeline.done(&format!("{} nodes registered", nodes.len()));
+            Ok(())
+        };
+        let load = async {
             try_join_all(nodes.iter().map(|node| load_all(&built, node))).await?;
             timeline.done("images loaded");
             Ok(())
         };
-        try_join(api, machines).await?;
-        try_join_all(nodes.iter().map(Node::start_kubernetes)).await?;
+        try_join(register, load).await?;
         if saved.spec.dns {
             cluster
                 .apply(&dns::manifests(&saved.spec).to_string())
                 .await?;
+            timeline.done("CoreDNS deployed");
         }
-        for node in &nodes {
-            cluster.registered(node.name()).await?;
-        }
-        timeline.done(&format!("{} nodes registered", nodes.len()));
         Ok(cluster)
     }
 

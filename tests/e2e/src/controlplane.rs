@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::apiserver::{api_server_arguments, client_from, etcd_arguments, http_get};
-use crate::error::{Context, Error, Result, write_file};
+use crate::error::{Context, Error, Result, write_private_file};
 use crate::launch::Launch;
 use crate::node_config::api_service_addresses;
 use crate::plan::Plan;
@@ -72,7 +72,7 @@ impl<'a> ControlPlane<'a> {
             ),
         ] {
             let identity = authority.client(user, groups)?;
-            write_file(
+            write_private_file(
                 file,
                 pki::kubeconfig(&self.spec.name, &server, authority.certificate(), &identity),
             )?;

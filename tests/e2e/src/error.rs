@@ -130,6 +130,15 @@ pub fn write_file(path: impl AsRef<Path>, text: impl AsRef<[u8]>) -> Result<()> 
     std::fs::write(path, text).doing(|| format!("write {}", path.display()))
 }
 
+/// Writes a whole file that only its owner may read: a key.
+pub fn write_private_file(path: impl AsRef<Path>, text: impl AsRef<[u8]>) -> Result<()> {
+    use std::os::unix::fs::PermissionsExt;
+    let path = path.as_ref();
+    write_file(path, text)?;
+    let mode = std::fs::Permissions::from_mode(0o600);
+    std::fs::set_permissions(path, mode).doing(|| format!("set the mode of {}", path.display()))
+}
+
 /// Reads a whole file, naming it when that fails.
 pub fn read_file(path: impl AsRef<Path>) -> Result<String> {
     let path = path.as_ref();

@@ -101,14 +101,14 @@ fn ruleset(plan: &Plan, faults: &[Fault]) -> String {
     // Writing to a String cannot fail.
     let _ = writeln!(
         text,
-        "table bridge faults {{\n chain mark {{ type filter hook prerouting priority 0;"
+        "table bridge faults {{\n chain sender {{ type filter hook prerouting priority 0;"
     );
     for (name, mark) in &marks {
         let _ = writeln!(text, "  iifname \"{name}\" meta mark set {mark}");
     }
     let _ = writeln!(
         text,
-        " }}\n chain lose {{ type filter hook postrouting priority 0;"
+        " }}\n chain receiver {{ type filter hook postrouting priority 0;"
     );
     for Fault {
         from,

@@ -10,7 +10,7 @@ use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::UnixStream;
 
 use crate::command::{Cmd, Output};
-use crate::error::{Context, Error, Result, make_dir, write_file};
+use crate::error::{Context, Error, Result, make_dir, write_file, write_private_file};
 use crate::launch::Launch;
 use crate::node_init::{self, Answer, NodeInit, Order};
 use crate::plan::{Endpoint, Plan};
@@ -114,7 +114,7 @@ impl Node {
         ] {
             let identity = authority.client(user, groups)?;
             let server = node_config::api_url(plan);
-            write_file(
+            write_private_file(
                 config.join(file),
                 pki::kubeconfig(
                     &saved.spec.name,

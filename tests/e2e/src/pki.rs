@@ -10,7 +10,7 @@ use rcgen::{
 };
 use serde_json::json;
 
-use crate::error::{Error, Result, read_file, write_file};
+use crate::error::{Error, Result, read_file, write_file, write_private_file};
 
 /// A certificate authority: a name and a key. The same two give the same issuer
 /// again, so an authority can be read back to sign for a node that comes later.
@@ -137,7 +137,7 @@ impl Identity {
     /// Writes NAME.crt and NAME.key.
     pub fn save(&self, dir: &Path, name: &str) -> Result<()> {
         write_file(dir.join(format!("{name}.crt")), &self.certificate)?;
-        write_file(dir.join(format!("{name}.key")), &self.key)
+        write_private_file(dir.join(format!("{name}.key")), &self.key)
     }
 }
 
@@ -147,7 +147,7 @@ pub fn save_service_account_key(dir: &Path) -> Result<()> {
         name: "sa".to_owned(),
         source,
     })?;
-    write_file(dir.join("sa.key"), key.serialize_pem())?;
+    write_private_file(dir.join("sa.key"), key.serialize_pem())?;
     write_file(dir.join("sa.pub"), key.public_key_pem())
 }
 

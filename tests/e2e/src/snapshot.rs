@@ -28,7 +28,7 @@ pub struct Difference {
 
 const DIRECTORIES: [&str; 3] = ["/etc/cni", "/opt/cni/bin", "/var/lib/weft"];
 /// Fields of `ip -json` that change by themselves or by the order in which things are made.
-const VOLATILE: [&str; 10] = [
+const VOLATILE: [&str; 9] = [
     "ifindex",
     "link_index",
     "valid_life_time",
@@ -38,7 +38,6 @@ const VOLATILE: [&str; 10] = [
     "stats",
     "stats64",
     "used",
-    "gc_timer",
 ];
 /// Sysctls that change by themselves, or that cannot be read.
 const VOLATILE_SYSCTLS: [&str; 4] = [
@@ -167,6 +166,11 @@ fn objects(text: &str) -> serde_json::Result<BTreeSet<String>> {
     }
     let mut objects: Vec<Value> = serde_json::from_str(text)?;
     objects.iter_mut().for_each(steady);
+    // Entries of the forwarding database that a bridge has learnt have no state.
+    let learnt = |object: &Value| {
+        object.get("mac").is_some() && object.get("state").is_none_or(|state| state == "")
+    };
+    objects.retain(|object| !learnt(object));
     // `ip -json` writes an empty object for what its filters leave out.
     let shown = objects
         .iter()
@@ -177,9 +181,7 @@ fn objects(text: &str) -> serde_json::Result<BTreeSet<String>> {
 fn steady(value: &mut Value) {
     match value {
         Value::Object(map) => {
-            VOLATILE.iter().for_each(|key| {
-                map.remove(*key);
-            });
+            map.retain(|key, _| !VOLATILE.contains(&key.as_str()) && !key.ends_with("_timer"));
             map.values_mut().for_each(steady);
         }
         Value::Array(values) => values.iter_mut().for_each(steady),

@@ -388,29 +388,55 @@ mod tests {
     use super::*;
     use rstest::rstest;
 
-    #[rstest]
-    #[case(|s| s.name = "Demo".into(), "lower-case")]
-    #[case(|s| s.name = "a-b".into(), "lower-case")]
-    #[case(|s| s.subnets[1].name = "a".into(), "two subnets are called a")]
-    #[case(|s| s.subnets[0].name = "outside".into(), "not control or outside")]
-    #[case(|s| s.nodes[1].name = "node1".into(), "two nodes are called node1")]
-    #[case(|s| s.nodes[1].name = "router".into(), "not br-..., router")]
-    #[case(|s| s.nodes[0].name = "-x".into(), "DNS label")]
-    #[case(|s| s.nodes[2].subnet = "c".into(), "not among the subnets")]
-    #[case(|s| s.subnets[0].mtu = 1000, "between 1280 and 9216")]
-    #[case(|s| s.nodes[0].mtu = Some(9000), "its subnet's 1500")]
-    #[case(|s| s.pool_cidrs = nets(&["10.244.0.0/16"]), "poolCidrs needs exactly one range")]
-    #[case(|s| s.pool_cidrs = nets(&["10.96.128.0/17", "fd00::/56"]), "overlaps 10.96.0.0/16 of serviceCidrs")]
-    #[case(|s| s.pool_cidrs = nets(&["10.244.0.1/16", "fd00::/56"]), "write 10.244.0.0/16")]
-    #[case(|s| { s.families = Families::V6; s.pool_cidrs = nets(&["10.244.0.0/16"]) }, "does not have")]
-    fn a_bad_description_is_refused_with_its_reason(
-        #[case] spoil: fn(&mut ClusterSpec),
-        #[case] part: &str,
-    ) {
-        let mut spec = ClusterSpec::demo("demo");
-        spoil(&mut spec);
-        let error = spec.validated().expect_err("refused").to_string();
-        assert!(error.contains(part), "{error}");
+    #[test]
+    fn a_bad_description_is_refused_with_its_reason() {
+        type Spoil = fn(&mut ClusterSpec);
+        let cases: [(Spoil, &str); 14] = [
+            (|s| s.name = "Demo".into(), "lower-case"),
+            (|s| s.name = "a-b".into(), "lower-case"),
+            (
+                |s| s.subnets[1].name = "a".into(),
+                "two subnets are called a",
+            ),
+            (
+                |s| s.subnets[0].name = "outside".into(),
+                "not control or outside",
+            ),
+            (
+                |s| s.nodes[1].name = "node1".into(),
+                "two nodes are called node1",
+            ),
+            (|s| s.nodes[1].name = "router".into(), "not br-..., router"),
+            (|s| s.nodes[0].name = "-x".into(), "DNS label"),
+            (|s| s.nodes[2].subnet = "c".into(), "not among the subnets"),
+            (|s| s.subnets[0].mtu = 1000, "between 1280 and 9216"),
+            (|s| s.nodes[0].mtu = Some(9000), "its subnet's 1500"),
+            (
+                |s| s.pool_cidrs = nets(&["10.244.0.0/16"]),
+                "poolCidrs needs exactly one range",
+            ),
+            (
+                |s| s.pool_cidrs = nets(&["10.96.128.0/17", "fd00::/56"]),
+                "overlaps 10.96.0.0/16 of serviceCidrs",
+            ),
+            (
+                |s| s.pool_cidrs = nets(&["10.244.0.1/16", "fd00::/56"]),
+                "write 10.244.0.0/16",
+            ),
+            (
+                |s| {
+                    s.families = Families::V6;
+                    s.pool_cidrs = nets(&["10.244.0.0/16"])
+                },
+                "does not have",
+            ),
+        ];
+        for (spoil, part) in cases {
+            let mut spec = ClusterSpec::demo("demo");
+            spoil(&mut spec);
+            let error = spec.validated().expect_err("refused").to_string();
+            assert!(error.contains(part), "{error}, but not {part}");
+        }
     }
 
     #[rstest]

@@ -49,6 +49,35 @@ pub fn installed(name: &str) -> Result<PathBuf> {
         })
 }
 
+/// Checks that every program is there that a cluster needs, before anything is made.
+pub fn check() -> Result<()> {
+    for name in [
+        "kube-apiserver",
+        "kube-controller-manager",
+        "kube-scheduler",
+        "kubelet",
+        "kube-proxy",
+        "kubectl",
+    ] {
+        built(name)?;
+    }
+    for name in [
+        "etcd",
+        "containerd",
+        "runc",
+        "ctr",
+        "buildah",
+        "nft",
+        "ip",
+        "bridge",
+        "iptables",
+        "nsenter",
+    ] {
+        installed(name)?;
+    }
+    testbed().map(|_| ())
+}
+
 /// The `weft-testbed` binary, which is also pid 1 of each node: this program
 /// itself, or `WEFT_TESTBED`, or the one beside this program in the build directory.
 pub fn testbed() -> Result<PathBuf> {
