@@ -101,7 +101,7 @@ impl Run<'_> {
         let index = self.index(name)?;
         match self.kernel.route.execute_one(&link::no_own_address(index)) {
             // A kernel without IPv6 gives it no address anyway.
-            Err(error) if error.errno() != Some(Errno::EAFNOSUPPORT) => return Err(error),
+            Err(error) if error.errno() != Some(Errno::EAFNOSUPPORT) => Err(error),
             _ => self.kernel.route.execute_one(&link::up(index)),
         }
     }

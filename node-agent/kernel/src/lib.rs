@@ -2,6 +2,7 @@
 
 mod action;
 mod apply;
+pub mod capability;
 mod ethtool;
 mod kernel;
 mod memory;

@@ -235,13 +235,12 @@ fn sort_addresses(addresses: Vec<Address>, scope: &Scope, names: &Names, observe
                 .ours
                 .addresses
                 .insert(OwnAddress { device, address });
-        } else if in_pool && !device.is_ours() {
-            if let Ok(address) = IpNet::new(found.address, found.prefix) {
-                observed
-                    .foreign
-                    .addresses
-                    .push(ForeignAddress { device, address });
-            }
+        } else if in_pool
+            && !device.is_ours()
+            && let Ok(address) = IpNet::new(found.address, found.prefix)
+        {
+            let foreign = ForeignAddress { device, address };
+            observed.foreign.addresses.push(foreign);
         }
     }
 }

@@ -1,4 +1,5 @@
 //! The nftables table on a real kernel: what nft shows, drift, elements.
+#![allow(clippy::unwrap_used)] // In helpers, as in tests.
 
 mod common;
 

@@ -1,4 +1,5 @@
 //! Packets between nodes: every path carries them, and none is lost when paths change.
+#![allow(clippy::unwrap_used)] // In helpers, as in tests.
 
 mod common;
 

@@ -1,4 +1,5 @@
 //! The reconciler on a real kernel: it remembers, and notifications keep it right.
+#![allow(clippy::unwrap_used)] // In helpers, as in tests.
 
 mod common;
 

@@ -1,4 +1,5 @@
 //! The whole state on a real kernel: applied, observed, repaired, removed.
+#![allow(clippy::unwrap_used)] // In helpers, as in tests.
 
 mod common;
 

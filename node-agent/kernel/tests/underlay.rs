@@ -1,4 +1,5 @@
 //! What is read of a node's devices and addresses.
+#![allow(clippy::unwrap_used)] // In helpers, as in tests.
 
 use weft_kernel::testing::{in_netns, sh};
 use weft_kernel::underlay::{Method, choose_address, read};

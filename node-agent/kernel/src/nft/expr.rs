@@ -183,7 +183,7 @@ impl Rule {
     }
 
     /// Only packets whose destination is (or isn't) an address of this node.
-    pub(super) fn to_local(self, local: bool) -> Self {
+    pub(super) fn if_to_local(self, local: bool) -> Self {
         let result = 3; // NFT_FIB_RESULT_ADDRTYPE
         let destination = 2; // NFTA_FIB_F_DADDR
         self.add("fib", |fib| {

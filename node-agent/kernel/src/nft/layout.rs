@@ -173,11 +173,11 @@ pub(super) fn rules(table: &NftTable) -> Vec<RuleLayout> {
             .mapped(names.ports);
         add(HOSTPORTS, "host ports of any address", rule.dnat(family));
     }
-    let rule = Rule::new().to_local(true).jump(HOSTPORTS);
+    let rule = Rule::new().if_to_local(true).jump(HOSTPORTS);
     add(HOSTPORT_PRE, "host ports, from outside", rule);
     let rule = loopback(Rule::new().family(Family::V6), Family::V6, End::Destination);
     add(HOSTPORT_OUT, "::1 cannot leave lo", rule.back());
-    let rule = Rule::new().to_local(true).jump(HOSTPORTS);
+    let rule = Rule::new().if_to_local(true).jump(HOSTPORTS);
     add(HOSTPORT_OUT, "host ports, from this node", rule);
 
     for (family, node) in node_addresses(table) {
@@ -249,7 +249,7 @@ fn leaving(family: Family) -> Rule {
         Family::V6 => (&[0xff], &[0xff]),
     };
     rule.address_under(family, End::Destination, mask, multicast, false)
-        .to_local(false)
+        .if_to_local(false)
 }
 
 /// Only packets from or to 127.0.0.0/8 or ::1.

@@ -98,11 +98,14 @@ pub fn read(kernel: &mut Kernel, reach: Option<IpAddr>) -> Result<Facts, Error> 
             .map(|link| link.name)
     };
     let addresses = kernel.route.dump(&address::dump(), address::parse)?;
-    let mut facts = Facts::default();
-    facts.addresses = addresses
+    let addresses = addresses
         .into_iter()
         .filter_map(|address| address_facts(name(address.index)?, address))
         .collect();
+    let mut facts = Facts {
+        addresses,
+        ..Facts::default()
+    };
     for family in Family::BOTH {
         let routes = kernel
             .route

@@ -79,7 +79,9 @@ impl Lab {
         let (ns, pod) = (Netns::new(), Netns::new());
         for ns in [&ns, &pod] {
             // Nobody waits a second here until addresses are known to be unique.
-            ns.run(|| sh("sysctl -qw net.ipv6.conf.all.accept_dad=0 net.ipv6.conf.default.accept_dad=0"));
+            ns.run(|| {
+                sh("sysctl -qw net.ipv6.conf.all.accept_dad=0 net.ipv6.conf.default.accept_dad=0")
+            });
         }
         let to_node = reference(&ns);
         switch.run(|| {

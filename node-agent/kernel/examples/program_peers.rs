@@ -1,0 +1,229 @@
+//! Programs the paths to many peers, beside `ip -batch` and `bridge -batch` doing the same,
+//! each in an empty network namespace of its own, in turn. Prints one JSON object with the
+//! times in milliseconds. Needs root.
+//!
+//!     program_peers [PEERS] [ROUNDS]     (default 5000 and 5)
+
+use std::error::Error;
+use std::fmt::Write as _;
+use std::io::Write as _;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::process::{Command, Stdio};
+use std::time::Instant;
+
+use nix::sched::{CloneFlags, unshare};
+use serde_json::json;
+use weft_kernel::{
+    Action, DeviceName, FdbKey, Kernel, Mac, NeighbourKey, Nexthop, OwnAddress, Reconciler, Route,
+    RouteKey, RouteTarget, SEND_TABLE, Scope, State, Vxlan,
+};
+
+type Result<T> = std::result::Result<T, Box<dyn Error + Send + Sync>>;
+
+fn main() -> Result<()> {
+    let mut arguments = std::env::args().skip(1).map(|argument| argument.parse());
+    let peers = arguments.next().transpose()?.unwrap_or(5000);
+    let rounds = arguments.next().transpose()?.unwrap_or(5);
+    let desired = state(peers)?;
+    let (mut weft, mut batch, mut change) = (Vec::new(), Vec::new(), Vec::new());
+    for _ in 0..rounds {
+        let (all, one) = apart(|| program_weft(&desired, peers))?;
+        weft.push(all);
+        change.push(one);
+        batch.push(apart(|| program_batch(&desired))?);
+    }
+    let objects = desired.fdb.len()
+        + desired.neighbours.len()
+        + desired.nexthops.len()
+        + desired.routes.len();
+    let report = json!({
+        "peers": peers,
+        "objects": objects,
+        "rounds": rounds,
+        "weft_ms": weft,
+        "ip_batch_ms": batch,
+        "one_peer_change_ms": change,
+        "median": {
+            "weft_ms": median(&weft),
+            "ip_batch_ms": median(&batch),
+            "one_peer_change_ms": median(&change),
+            "weft_of_ip_batch": median(&weft) / median(&batch),
+        },
+    });
+    println!("{report}");
+    Ok(())
+}
+
+/// Runs `program` on a thread in a network namespace of its own.
+fn apart<T: Send>(program: impl FnOnce() -> Result<T> + Send) -> Result<T> {
+    std::thread::scope(|scope| {
+        let thread = scope.spawn(|| {
+            unshare(CloneFlags::CLONE_NEWNET)?;
+            run("ip", &["link", "set", "lo", "up"], "")?;
+            program()
+        });
+        thread.join().map_err(|_| "a round failed")?
+    })
+}
+
+/// Time to program everything from nothing, observation included; and that for the change
+/// of one peer afterwards.
+fn program_weft(desired: &State, peers: u16) -> Result<(f64, f64)> {
+    let scope = Scope::of(desired, &[]);
+    let start = Instant::now();
+    let mut reconciler = Reconciler::new(Kernel::open()?);
+    let report = reconciler.reconcile(desired, &scope)?;
+    let all = milliseconds(start);
+    if let Some(failure) = report.failures.first() {
+        return Err(failure.to_string().into());
+    }
+    let mut changed = desired.clone();
+    let (key, remote) = changed
+        .fdb
+        .iter_mut()
+        .nth(usize::from(peers) / 2)
+        .ok_or("no peers")?;
+    *remote = IpAddr::from([192, 0, 2, 1]);
+    let moved = Action::SetFdb(*key, *remote);
+    let start = Instant::now();
+    let report = reconciler.reconcile(&changed, &scope)?;
+    let one = milliseconds(start);
+    if report.actions != [moved] || !report.failures.is_empty() {
+        return Err(format!("the change of one peer did {:?}", report.actions).into());
+    }
+    Ok((all, one))
+}
+
+/// Time for the same by the usual tools. Making the text isn't counted.
+fn program_batch(desired: &State) -> Result<f64> {
+    let (links, ip, bridge) = scripts(desired)?;
+    let start = Instant::now();
+    run("ip", &["-batch", "-"], &links)?;
+    run("bridge", &["-batch", "-"], &bridge)?;
+    run("ip", &["-batch", "-"], &ip)?;
+    Ok(milliseconds(start))
+}
+
+fn scripts(desired: &State) -> Result<(String, String, String)> {
+    let (mut links, mut ip, mut bridge) = (String::new(), String::new(), String::new());
+    for (name, vxlan) in &desired.vxlans {
+        let Vxlan {
+            vni,
+            port,
+            local,
+            mac,
+            mtu,
+            ..
+        } = vxlan;
+        writeln!(
+            links,
+            "link add {name} address {mac} mtu {mtu} type vxlan id {vni} dstport {port} local {local} nolearning\nlink set {name} up"
+        )?;
+    }
+    for own in &desired.addresses {
+        writeln!(links, "addr add {} dev {}", own.address, own.device)?;
+    }
+    for (key, remote) in &desired.fdb {
+        writeln!(
+            bridge,
+            "fdb replace {} dev {} dst {remote}",
+            key.mac, key.device
+        )?;
+    }
+    for (key, mac) in &desired.neighbours {
+        let NeighbourKey { device, address } = key;
+        writeln!(
+            ip,
+            "neigh replace {address} lladdr {mac} dev {device} nud permanent"
+        )?;
+    }
+    for (id, nexthop) in &desired.nexthops {
+        let gateway = nexthop.gateway.ok_or("a nexthop without gateway")?;
+        writeln!(
+            ip,
+            "nexthop add id {id} via {gateway} dev {} onlink proto 87",
+            nexthop.device
+        )?;
+    }
+    for (key, route) in &desired.routes {
+        let (RouteTarget::Nexthop(id), Some(source)) = (&route.target, route.source) else {
+            return Err("an unusual route".into());
+        };
+        writeln!(
+            ip,
+            "route replace {} nhid {id} table {} proto 87 src {source}",
+            key.destination, key.table
+        )?;
+    }
+    Ok((links, ip, bridge))
+}
+
+fn run(program: &str, arguments: &[&str], input: &str) -> Result<()> {
+    let mut child = Command::new(program)
+        .args(arguments)
+        .stdin(Stdio::piped())
+        .spawn()?;
+    if let Some(mut stdin) = child.stdin.take() {
+        stdin.write_all(input.as_bytes())?;
+    }
+    let status = child.wait()?;
+    if status.success() {
+        Ok(())
+    } else {
+        Err(format!("{program} {arguments:?}: {status}").into())
+    }
+}
+
+/// The paths by VXLAN over IPv4 to `peers` peers, each with an IPv4 and an IPv6 block.
+fn state(peers: u16) -> Result<State> {
+    let device = DeviceName::VX4;
+    let mut state = State::default();
+    let vxlan = Vxlan {
+        vni: 4873,
+        port: 4789,
+        local: IpAddr::from([192, 0, 2, 1]),
+        mac: Mac([2, 0x57, 0xff, 0, 0, 1]),
+        mtu: 1450,
+        tx_checksum: true,
+        up: true,
+        learning: false,
+    };
+    state.vxlans.insert(device, vxlan);
+    let own: [IpAddr; 2] = ["100.64.0.1".parse()?, "fd00::1".parse()?];
+    state.addresses.extend(own.map(OwnAddress::on_lo));
+    for peer in 1..=peers {
+        let [high, low] = peer.to_be_bytes();
+        let mac = Mac([2, 0x57, 0, 0, high, low]);
+        let remote = Ipv4Addr::from(u32::from(Ipv4Addr::new(172, 16, 0, 0)) + u32::from(peer));
+        state.fdb.insert(FdbKey { device, mac }, remote.into());
+        let v4 = Ipv4Addr::from(u32::from(Ipv4Addr::new(10, 0, 0, 1)) + u32::from(peer) * 64);
+        let v6 = Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, peer, 1);
+        for (index, (address, bits)) in [(v4.into(), 26), (v6.into(), 122)].into_iter().enumerate()
+        {
+            state
+                .neighbours
+                .insert(NeighbourKey { device, address }, mac);
+            let id = 0x5700_0000 + u32::from(peer) * 2 + index as u32;
+            state.nexthops.insert(id, Nexthop::onlink(address, device));
+            let target = RouteTarget::Nexthop(id);
+            let route = Route {
+                target,
+                source: Some(own[index]),
+                mtu: None,
+            };
+            let block = ipnet::IpNet::new(address, bits)?;
+            state.routes.insert(RouteKey::new(SEND_TABLE, block), route);
+        }
+    }
+    Ok(state)
+}
+
+fn milliseconds(since: Instant) -> f64 {
+    (since.elapsed().as_secs_f64() * 1e6).round() / 1e3
+}
+
+fn median(values: &[f64]) -> f64 {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    sorted.get(sorted.len() / 2).copied().unwrap_or(f64::NAN)
+}
