@@ -6,7 +6,7 @@ SHELL := /bin/bash
 
 export WEFT_CACHE ?= $(HOME)/.cache/weft
 TESTBED := cargo run --quiet --release -p weft-e2e --bin weft-testbed --
-SCENARIO := cargo run --quiet --release -p weft-e2e --bin weft-scenario --
+SCENARIO := cargo run --quiet --release -p weft-scenarios --bin weft-scenario --
 
 .PHONY: help
 help: ## Print this.
@@ -19,7 +19,7 @@ deps: ## Install and build what is missing: Debian packages, Kubernetes, Helm, C
 .PHONY: binaries
 binaries: ## Build the static binaries that go into the image, and the testbed.
 	@echo "building the binaries (5 minutes the first time)"
-	@cargo build --release --locked -p weft-operator -p weft-agent -p weft-cni -p weft-load -p kubectl-weft -p weft-e2e
+	@cargo build --release --locked -p weft-operator -p weft-agent -p weft-cni -p weft-load -p kubectl-weft -p weft-e2e -p weft-scenarios
 
 .PHONY: demo
 demo: deps binaries ## A real cluster of three nodes; paths changed under traffic; nothing lost.

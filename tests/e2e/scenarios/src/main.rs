@@ -1,0 +1,61 @@
+//! `weft-scenario`: what users do and what goes wrong, on a real cluster under traffic that can tell.
+
+mod catalogue;
+mod connectivity;
+mod demo;
+mod encapsulation;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Scenarios on a real cluster.
+#[derive(Debug, Parser)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Name the scenarios.
+    List,
+    /// Run one scenario. The last line is its figures, as one JSON object.
+    Run {
+        /// Its name.
+        name: String,
+    },
+    /// Run every scenario, one after the other, on clusters that they share.
+    All,
+    /// Show what Weft does, and leave the cluster up.
+    Demo,
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let runtime = match tokio::runtime::Runtime::new() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("weft-scenario: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let outcome = runtime.block_on(async {
+        match cli.command {
+            Command::List => {
+                catalogue::list();
+                Ok(())
+            }
+            Command::Run { name } => catalogue::run(&name).await,
+            Command::All => catalogue::run_all().await,
+            Command::Demo => demo::run().await,
+        }
+    });
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("weft-scenario: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

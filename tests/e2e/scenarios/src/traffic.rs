@@ -1,0 +1,448 @@
+//! Traffic of every kind at once, from its start to its account.
+//!
+//! Clients run in the network namespaces of pods, nodes and the outside host, but are processes of
+//! the testbed: whatever happens to the API server, the kubelet or the runtime, they go on.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::process::Stdio;
+use std::time::Duration;
+
+use anyhow::{Context, bail, ensure};
+use futures::future::try_join_all;
+use tokio::io::AsyncReadExt;
+use tokio::process::{Child, Command};
+use weft_e2e::command::Cmd;
+use weft_load::merge::Merged;
+use weft_load::plan::{Bulk, Dns, Exchange, Flow, Kind, Plan, Record, Size, Udp};
+use weft_load::report::Report;
+use weft_load::{CONTROL_PORT, PORT};
+
+use crate::stage::{NODE_PORT, SERVICE_PORT, Server, Stage};
+
+/// How much traffic.
+#[derive(Debug, Clone, Copy)]
+pub struct Volume {
+    /// Datagrams a second of all flows between pods together, there and back.
+    pub datagrams: u32,
+    /// Long-lived connections of all kinds together, about.
+    pub connections: usize,
+}
+
+impl Volume {
+    /// What a scenario has beside it.
+    pub const MODERATE: Self = Self {
+        datagrams: 10_000,
+        connections: 300,
+    };
+    /// What the demo shows.
+    pub const FULL: Self = Self {
+        datagrams: 50_000,
+        connections: 400,
+    };
+}
+
+/// Where a client runs.
+#[derive(Debug, Clone)]
+struct Place {
+    /// The name in its report.
+    name: String,
+    /// The command that enters it.
+    enter: Vec<String>,
+}
+
+struct Client {
+    place: Place,
+    child: Child,
+    plan: PathBuf,
+}
+
+/// Traffic that flows.
+pub struct Traffic {
+    clients: Vec<Client>,
+    outside: Option<Child>,
+}
+
+impl Traffic {
+    /// Starts all clients and waits until every flow has worked once.
+    pub async fn start(stage: &Stage, volume: Volume) -> anyhow::Result<Self> {
+        let servers = stage.servers().await?;
+        let mut traffic = Self {
+            clients: Vec::new(),
+            outside: None,
+        };
+        traffic.outside = Some(serve_outside(stage)?);
+        let mut plans = Vec::new();
+        for server in &servers {
+            plans.push((
+                pod_place(stage, server).await?,
+                pod_flows(stage, server, &servers, volume).await?,
+            ));
+        }
+        for node in stage.cluster.nodes()? {
+            let place = node_place(stage, node.name())?;
+            plans.push((
+                place,
+                host_flows(stage, node.name(), &servers, volume).await?,
+            ));
+        }
+        plans.push((outside_place(stage)?, outside_flows(stage, volume)?));
+        for (place, flows) in plans {
+            traffic.clients.push(spawn(stage, place, flows)?);
+        }
+        try_join_all(traffic.clients.iter().map(|client| client.tell("ready"))).await?;
+        try_join_all(traffic.clients.iter().map(|client| client.tell("reset"))).await?;
+        Ok(traffic)
+    }
+
+    /// Stops all clients and adds up what they say. One that ended by itself is an error, unless it
+    /// was on a node of `dead`.
+    pub async fn stop(mut self, dead: &[&str]) -> anyhow::Result<Vec<Report>> {
+        let alive =
+            |client: &&mut Client| !dead.iter().any(|node| client.place.name.ends_with(node));
+        let clients: Vec<&mut Client> = self.clients.iter_mut().filter(alive).collect();
+        try_join_all(clients.into_iter().map(Client::finish)).await
+    }
+}
+
+/// The table of what was sent and lost, by kind.
+pub fn table(reports: &[Report]) -> String {
+    Merged::of(reports).table().to_string()
+}
+
+/// What went wrong, one line each; nothing if nothing did.
+pub fn faults(reports: &[Report]) -> Vec<String> {
+    reports.iter().flat_map(Report::faults).collect()
+}
+
+/// Checks that nothing was lost, broken or damaged; prints the table if something was.
+pub fn assert_lossless(reports: &[Report]) -> anyhow::Result<()> {
+    let faults = faults(reports);
+    if faults.is_empty() {
+        return Ok(());
+    }
+    println!("{}", table(reports));
+    bail!("traffic suffered:\n{}", faults.join("\n"))
+}
+
+impl Client {
+    fn command(&self, program: &[&str]) -> Cmd {
+        let words = self
+            .place
+            .enter
+            .iter()
+            .map(String::as_str)
+            .chain(program.iter().copied());
+        let mut words = words.collect::<Vec<_>>().into_iter();
+        Cmd::new(words.next().unwrap_or_default()).args(words)
+    }
+
+    async fn tell(&self, what: &str) -> anyhow::Result<()> {
+        let binary = load_binary()?;
+        let address = format!("127.0.0.1:{CONTROL_PORT}");
+        let arguments = [&*binary, "ctl", "--addr", &address, "--timeout", "60", what];
+        let told = self
+            .command(&arguments)
+            .timeout(Duration::from_secs(70))
+            .run()
+            .await;
+        told.with_context(|| format!("client {}", self.place.name))?;
+        Ok(())
+    }
+
+    async fn finish(&mut self) -> anyhow::Result<Report> {
+        self.tell("stop").await?;
+        let mut text = String::new();
+        if let Some(stdout) = &mut self.child.stdout {
+            stdout.read_to_string(&mut text).await?;
+        }
+        self.child.wait().await?;
+        let _ = std::fs::remove_file(&self.plan);
+        let last = text.lines().last().unwrap_or_default();
+        serde_json::from_str(last)
+            .with_context(|| format!("client {} gave no report but {last:?}", self.place.name))
+    }
+}
+
+fn load_binary() -> anyhow::Result<String> {
+    let path = weft_e2e::tools::weft_binaries()?.join("weft-load");
+    ensure!(
+        path.is_file(),
+        "{} is not there: run `make binaries`",
+        path.display()
+    );
+    Ok(path.to_string_lossy().into_owned())
+}
+
+fn spawn(stage: &Stage, place: Place, flows: Vec<Flow>) -> anyhow::Result<Client> {
+    let plan = Plan {
+        name: place.name.clone(),
+        start_timeout_ms: 60_000,
+        drain_ms: 2_000,
+        tick_us: 2_000,
+        flows,
+    };
+    let path = stage
+        .cluster
+        .dir()
+        .file(&format!("plan-{}.json", place.name));
+    std::fs::write(&path, serde_json::to_string(&plan)?)?;
+    let control = format!("127.0.0.1:{CONTROL_PORT}");
+    let child = Command::new(&place.enter[0])
+        .args(&place.enter[1..])
+        .args([
+            &load_binary()?,
+            "run",
+            "--quiet",
+            "--control",
+            &control,
+            "--plan",
+        ])
+        .arg(&path)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .with_context(|| format!("cannot start client {}", place.name))?;
+    Ok(Client {
+        place,
+        child,
+        plan: path,
+    })
+}
+
+fn serve_outside(stage: &Stage) -> anyhow::Result<Child> {
+    let place = outside_place(stage)?;
+    let mut command = Command::new(&place.enter[0]);
+    command
+        .args(&place.enter[1..])
+        .args([&load_binary()?, "serve"]);
+    Ok(command
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .kill_on_drop(true)
+        .spawn()?)
+}
+
+/// In the network namespace of a pod, found by its container on its node.
+async fn pod_place(stage: &Stage, server: &Server) -> anyhow::Result<Place> {
+    let node = stage.cluster.node(&server.node)?;
+    let tasks = node
+        .exec(["ctr", "--namespace", "k8s.io", "tasks", "list"])
+        .await?
+        .stdout;
+    let pid = tasks
+        .lines()
+        .find(|line| line.starts_with(&server.container))
+        .and_then(|line| line.split_whitespace().nth(1))
+        .with_context(|| format!("pod {} has no task on {}", server.name, server.node))?;
+    let mut enter = vec!["nsenter".to_owned()];
+    enter.extend(node.enter_arguments()?);
+    enter.extend([
+        "nsenter".to_owned(),
+        format!("--net=/proc/{pid}/ns/net"),
+        "--".to_owned(),
+    ]);
+    Ok(Place {
+        name: format!("pod-{}", server.node),
+        enter,
+    })
+}
+
+fn node_place(stage: &Stage, name: &str) -> anyhow::Result<Place> {
+    let netns = stage.cluster.node(name)?.endpoint().netns.clone();
+    Ok(Place {
+        name: format!("host-{name}"),
+        enter: enter_netns(&netns),
+    })
+}
+
+fn outside_place(stage: &Stage) -> anyhow::Result<Place> {
+    Ok(Place {
+        name: "outside".into(),
+        enter: enter_netns(&stage.cluster.outside()?.netns),
+    })
+}
+
+fn enter_netns(name: &str) -> Vec<String> {
+    let path = weft_e2e::netns::path(name);
+    vec![
+        "nsenter".into(),
+        format!("--net={}", path.display()),
+        "--".into(),
+    ]
+}
+
+async fn pod_flows(
+    stage: &Stage,
+    here: &Server,
+    servers: &[Server],
+    volume: Volume,
+) -> anyhow::Result<Vec<Flow>> {
+    let mut flows = Vec::new();
+    let others: Vec<&Server> = servers
+        .iter()
+        .filter(|server| server.node != here.node)
+        .collect();
+    let pairs: usize = others.iter().map(|server| server.addresses.len()).sum();
+    let share = volume.connections / 8 / (pairs * servers.len()).max(1);
+    // Half of the datagrams that are counted come back as echoes; two flows a pair.
+    let rate = volume.datagrams / (4 * pairs * servers.len()).max(1) as u32;
+    for server in others {
+        for address in &server.addresses {
+            let target = SocketAddr::new(*address, PORT);
+            let name = |kind: &str| format!("{kind} {target}");
+            let small = Udp {
+                rate,
+                size: Size::Bytes(200),
+                df: false,
+            };
+            flows.push(flow(
+                name("udp"),
+                "pod to pod, UDP",
+                target,
+                Kind::Udp(small),
+            ));
+            let full = Udp {
+                rate,
+                size: Size::Mtu,
+                df: true,
+            };
+            flows.push(flow(
+                name("full"),
+                "pod to pod, full size",
+                target,
+                Kind::Udp(full),
+            ));
+            flows.push(flow(
+                name("tcp"),
+                "pod to pod, TCP",
+                target,
+                Kind::Tcp(exchange(share)),
+            ));
+            let bulk = Bulk {
+                connections: 1,
+                rate: 1 << 20,
+                ..Bulk::default()
+            };
+            flows.push(flow(
+                name("bulk"),
+                "pod to pod, bulk",
+                target,
+                Kind::Bulk(bulk),
+            ));
+        }
+    }
+    for address in stage.service("default", "server").await? {
+        let target = SocketAddr::new(address, SERVICE_PORT);
+        let tcp = Kind::Tcp(exchange(volume.connections / 8 / servers.len() / 2));
+        flows.push(flow(
+            format!("service {target}"),
+            "pod to Service",
+            target,
+            tcp,
+        ));
+    }
+    for address in stage.service("kube-system", "kube-dns").await? {
+        let target = SocketAddr::new(address, 53);
+        let dns = Dns {
+            query: "kubernetes.default.svc.cluster.local".into(),
+            records: vec![Record::A, Record::Aaaa],
+            interval_ms: 50,
+            ..Dns::default()
+        };
+        flows.push(flow(
+            format!("dns {target}"),
+            "pod to DNS",
+            target,
+            Kind::Dns(dns),
+        ));
+    }
+    for net in &stage.cluster.outside()?.addresses {
+        let target = SocketAddr::new(net.addr(), PORT);
+        let tcp = Kind::Tcp(exchange(volume.connections / 16 / servers.len()));
+        flows.push(flow(
+            format!("outside {target}"),
+            "pod to outside",
+            target,
+            tcp,
+        ));
+    }
+    Ok(flows)
+}
+
+async fn host_flows(
+    stage: &Stage,
+    node: &str,
+    servers: &[Server],
+    volume: Volume,
+) -> anyhow::Result<Vec<Flow>> {
+    let mut flows = Vec::new();
+    let share = volume.connections / 8 / servers.len() / servers.len() / 2;
+    for server in servers.iter().filter(|server| server.node != node) {
+        for address in &server.addresses {
+            let target = SocketAddr::new(*address, PORT);
+            let tcp = Kind::Tcp(exchange(share));
+            flows.push(flow(format!("host {target}"), "host to pod", target, tcp));
+        }
+    }
+    for address in stage.service("default", "server").await? {
+        let target = SocketAddr::new(address, SERVICE_PORT);
+        let tcp = Kind::Tcp(exchange(volume.connections / 8 / servers.len() / 2));
+        flows.push(flow(
+            format!("host {target}"),
+            "host to Service",
+            target,
+            tcp,
+        ));
+    }
+    Ok(flows)
+}
+
+fn outside_flows(stage: &Stage, volume: Volume) -> anyhow::Result<Vec<Flow>> {
+    let mut flows = Vec::new();
+    let nodes = stage.cluster.nodes()?;
+    let addresses: Vec<IpAddr> = nodes
+        .iter()
+        .flat_map(|node| node.endpoint().addresses.iter().map(ipnet::IpNet::addr))
+        .collect();
+    let share = volume.connections / 4 / addresses.len().max(1);
+    for address in addresses {
+        let target = SocketAddr::new(address, NODE_PORT);
+        let tcp = Kind::Tcp(exchange(share));
+        flows.push(flow(
+            format!("tcp {target}"),
+            "outside to NodePort",
+            target,
+            tcp,
+        ));
+        let new = Kind::Connect(exchange(1));
+        flows.push(flow(format!("new {target}"), "NodePort, new", target, new));
+        let udp = Kind::Udp(Udp {
+            rate: 50,
+            size: Size::Bytes(200),
+            df: false,
+        });
+        flows.push(flow(format!("udp {target}"), "NodePort, UDP", target, udp));
+    }
+    Ok(flows)
+}
+
+fn exchange(connections: usize) -> Exchange {
+    Exchange {
+        connections: connections.max(1),
+        interval_ms: 100,
+        ..Exchange::default()
+    }
+}
+
+fn flow(name: String, group: &str, target: SocketAddr, kind: Kind) -> Flow {
+    Flow {
+        name,
+        group: Some(group.into()),
+        target,
+        source: None,
+        device: None,
+        kind,
+    }
+}
