@@ -5,11 +5,12 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use nix::libc::{NLM_F_APPEND as APPEND, NLM_F_CREATE as CREATE, NLM_F_EXCL as EXCL};
 
+use super::conntrack;
 use super::elements::{Element, hairpin, of_hostport, ranges};
 use super::layout::{CHAINS, ChainLayout, FLAG_MAP, SetLayout, rules, set_names, sets};
 use super::uapi::*;
 use super::userdata;
-use super::value::{Change, HostPort, NftTable, pods};
+use super::value::{Change, HostPort, HostPortKey, NftTable, pods};
 use crate::netlink::{Connection, Error, Request};
 use crate::state::Family;
 
@@ -19,7 +20,15 @@ const NF_ACCEPT: u32 = 1;
 
 /// Carries out a change, or nothing of it.
 pub(crate) fn apply(netfilter: &mut Connection, change: &Change) -> Result<(), Error> {
-    transact(netfilter, &messages(change))
+    transact(netfilter, &messages(change))?;
+    let ports: Vec<HostPortKey> = match change {
+        Change::Create(table) => table.hostports.keys().copied().collect(),
+        Change::Update { remove, add, .. } => {
+            remove.iter().chain(add).map(|(key, _)| *key).collect()
+        }
+        Change::Rebuild(_) | Change::Delete => Vec::new(),
+    };
+    conntrack::forget(netfilter, &ports)
 }
 
 /// A message and the object it is about, in words.

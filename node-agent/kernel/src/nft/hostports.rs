@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use super::change::{add_ports, apply, remove_ports, transact};
+use super::conntrack;
 use super::value::{Change, HostPort, NftTable};
 use crate::kernel::Kernel;
 use crate::netlink::Error;
@@ -28,7 +29,7 @@ pub fn hostports_add(
             table.hostports.extend(ports.iter().copied());
             apply(&mut kernel.netfilter, &Change::Create(table))
         }
-        outcome => outcome,
+        outcome => outcome.and_then(|()| forget(kernel, ports)),
     }
 }
 
@@ -38,7 +39,7 @@ pub fn hostports_remove(kernel: &mut Kernel, ports: &[HostPort]) -> Result<(), E
     let mut messages = Vec::new();
     remove_ports(ports, &pods_of(ports), &mut messages);
     if transact(&mut kernel.netfilter, &messages).is_ok() {
-        return Ok(());
+        return forget(kernel, ports);
     }
     // Some of it is gone already, or all: then each by itself.
     let single = ports.iter().map(|port| (vec![*port], vec![]));
@@ -51,7 +52,12 @@ pub fn hostports_remove(kernel: &mut Kernel, ports: &[HostPort]) -> Result<(), E
             _ => {}
         }
     }
-    Ok(())
+    forget(kernel, ports)
+}
+
+fn forget(kernel: &mut Kernel, ports: &[HostPort]) -> Result<(), Error> {
+    let keys: Vec<_> = ports.iter().map(|(key, _)| *key).collect();
+    conntrack::forget(&mut kernel.netfilter, &keys)
 }
 
 fn pods_of(ports: &[HostPort]) -> Vec<IpAddr> {

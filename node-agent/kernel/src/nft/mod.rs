@@ -6,6 +6,7 @@
 //! element by element; rules never do.
 
 mod change;
+mod conntrack;
 mod elements;
 mod expr;
 mod hostports;

@@ -19,7 +19,7 @@ pub struct Node {
 /// Nodes on one switch, which lives as long as this.
 pub struct Lab {
     pub nodes: Vec<Node>,
-    _switch: Netns,
+    switch: Netns,
 }
 
 /// How packets get to the other nodes.
@@ -35,7 +35,7 @@ fn eth0() -> DeviceName {
     "eth0".parse().unwrap()
 }
 
-fn host_end() -> DeviceName {
+pub fn host_end() -> DeviceName {
     "weft00000000001".parse().unwrap()
 }
 
@@ -69,10 +69,15 @@ impl Lab {
         let nodes = (1..=count)
             .map(|number| Self::node(&switch, number))
             .collect();
-        Self {
-            nodes,
-            _switch: switch,
-        }
+        Self { nodes, switch }
+    }
+
+    /// A host on the underlay that is no node: number 200.
+    pub fn outside(&self) -> Netns {
+        let ns = Netns::new();
+        ns.run(|| sh("sysctl -qw net.ipv6.conf.default.accept_dad=0"));
+        plug(&self.switch, &ns, 200);
+        ns
     }
 
     fn node(switch: &Netns, number: u8) -> Node {
@@ -83,19 +88,11 @@ impl Lab {
                 sh("sysctl -qw net.ipv6.conf.all.accept_dad=0 net.ipv6.conf.default.accept_dad=0")
             });
         }
-        let to_node = reference(&ns);
-        switch.run(|| {
-            sh(&format!(
-                "ip link add p{number} type veth peer name eth0 netns {to_node}
-                ip link set p{number} master br0 up"
-            ))
-        });
-        let (v4, v6) = (underlay(number, Family::V4), underlay(number, Family::V6));
+        plug(switch, &ns, number);
         let (to_pod, host) = (reference(&pod), host_end());
         ns.run(|| {
             sh(&format!(
                 "sysctl -qw net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1
-                ip addr add {v4}/24 dev eth0; ip addr add {v6}/64 dev eth0 nodad; ip link set eth0 up
                 ip link add {host} address 02:00:00:00:00:01 type veth peer name eth0 netns {to_pod}
                 ip link set {host} up"
             ))
@@ -223,6 +220,23 @@ impl Lab {
             state.routes.insert(RouteKey::new(SEND_TABLE, block), route);
         }
     }
+}
+
+/// Gives a namespace its `eth0` on the switch, with addresses of both families.
+fn plug(switch: &Netns, ns: &Netns, number: u8) {
+    let to_ns = reference(ns);
+    switch.run(|| {
+        sh(&format!(
+            "ip link add p{number} type veth peer name eth0 netns {to_ns}
+            ip link set p{number} master br0 up"
+        ))
+    });
+    let (v4, v6) = (underlay(number, Family::V4), underlay(number, Family::V6));
+    ns.run(|| {
+        sh(&format!(
+            "ip addr add {v4}/24 dev eth0; ip addr add {v6}/64 dev eth0 nodad; ip link set eth0 up"
+        ))
+    });
 }
 
 fn mac(number: u8) -> Mac {
