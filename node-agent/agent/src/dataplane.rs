@@ -9,7 +9,9 @@ use ipnet::IpNet;
 use weft_crds::Problem;
 use weft_ipam::{Attachment, NodeBlock, NodeConfig, NodePodAddresses, Store};
 use weft_kernel::pod;
-use weft_kernel::{Changes, Foreign, Kernel, Reconciler, Scope, State};
+use weft_kernel::{
+    Action, Changes, Errno, Failure, Foreign, Kernel, Reconciler, Route, RouteTarget, Scope, State,
+};
 
 use crate::cluster::{Config, OwnBlock, Peer};
 use crate::mode::{Here, Paths};
@@ -144,7 +146,12 @@ impl Dataplane {
             .reconcile(&desired, &scope)
             .map_err(unread)?;
         outcome.changes = report.actions.len();
-        for failure in &report.failures {
+        let failures: Vec<&Failure> = report
+            .failures
+            .iter()
+            .filter(|failure| !under_way(failure))
+            .collect();
+        for failure in &failures {
             problem(outcome, "NotProgrammed", failure.to_string());
         }
         if let Some(foreign) = self.reconciler.foreign() {
@@ -154,7 +161,7 @@ impl Dataplane {
         let resized = self.resize(&node, target.sizes, &attachments, outcome);
         self.write_node(&node, outcome);
         outcome.usage = usage(&node, &attachments);
-        Ok(report.failures.is_empty() && resized)
+        Ok(failures.is_empty() && resized)
     }
 
     /// Sets what the whole node needs, after writing down what that and the devices of others had.
@@ -264,6 +271,22 @@ fn usage(node: &NodeConfig, attachments: &[Attachment]) -> Vec<Usage> {
             open: block.allocatable,
         })
         .collect()
+}
+
+/// Whether a failure is only that a pod comes or goes just now: the plugin writes an attachment down
+/// before it makes the device, and forgets it after the device is gone. It makes the route itself.
+fn under_way(failure: &Failure) -> bool {
+    let Action::AddRoute(
+        _,
+        Route {
+            target: RouteTarget::Device { device, .. },
+            ..
+        },
+    ) = &failure.action
+    else {
+        return false;
+    };
+    device.is_pod() && matches!(failure.error.errno(), Some(Errno::ENODEV | Errno::ENETDOWN))
 }
 
 fn report_foreign(foreign: &Foreign, outcome: &mut Outcome) {

@@ -46,7 +46,7 @@ impl Intake {
     pub fn take(&mut self, input: Input) {
         match input {
             Input::Config(change) => self.config(change),
-            Input::Own(change) => self.own(change),
+            Input::Own(change) => self.own(*change),
             Input::Nodes(change) => self.nodes(change),
             Input::Blocks(change) => self.blocks(change),
         }

@@ -32,7 +32,7 @@ pub enum Input {
     /// Of the NetworkConfig.
     Config(Change<NetworkConfig>),
     /// Of this node's Node object.
-    Own(Change<Node>),
+    Own(Box<Change<Node>>),
     /// Of the NodeNetworks.
     Nodes(Change<NodeNetwork>),
     /// Of the IPBlocks.
@@ -51,7 +51,7 @@ pub fn start(client: &Client, node: &str, inputs: &mpsc::Sender<Input>) {
     tokio::spawn(pump(
         Api::all(client.clone()),
         named(node),
-        Input::Own,
+        |change| Input::Own(Box::new(change)),
         inputs.clone(),
     ));
     let all = watcher::Config::default().timeout(WATCH_SECONDS);

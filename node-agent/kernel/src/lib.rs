@@ -1,4 +1,13 @@
 //! Desired and observed kernel network state, their difference, and applying it.
+//!
+//! [`State`] is all of Weft in one kernel, as a value. [`observe`] reads it, [`plan`] is the
+//! pure difference of two, in an order that loses no packet, [`apply`] carries a plan out.
+//! [`Reconciler`] does the three in turn and remembers; [`Watcher`] tells it what others
+//! changed. Uninstalling is reconciling to `State::default()`.
+//!
+//! Whatever bears Weft's tags is Weft's: protocol number 87 on routes, rules, nexthops and
+//! addresses, VXLAN devices whose name begins with `weft`, the nftables table `inet weft`.
+//! Nothing else is ever changed.
 
 mod action;
 mod apply;
@@ -27,6 +36,7 @@ pub use action::Action;
 pub use apply::{Failure, NEXTHOP_IDS, apply, failures};
 pub use kernel::Kernel;
 pub use names::{DeviceName, Mac, ParseError};
+pub use nix::errno::Errno;
 pub use observe::{Foreign, ForeignAddress, ForeignRoute, ForeignVxlan, Observed, Scope, observe};
 pub use plan::plan;
 pub use reconciler::{Reconciler, Report};
