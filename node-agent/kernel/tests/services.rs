@@ -166,7 +166,7 @@ fn udp_clients_follow_a_host_port() {
         let on_node = bind(&one.ns, node, 9000);
         let in_pod = bind(&one.pod, pod, 80);
         let other = bind(&one.pod, pod, 81);
-        let mut reached = || {
+        let reached = || {
             client.send_to(b"x", (node, 9000)).unwrap();
             let mut buffer = [0; 8];
             let servers = [("node", &on_node), ("pod", &in_pod), ("other", &other)];

@@ -9,6 +9,7 @@ use proptest::sample::select;
 use super::model::{consistent, step};
 use super::*;
 use crate::names::Mac;
+use crate::nft::{HostPort, HostPortKey, HostPortTarget, NftTable};
 use crate::record::record;
 use crate::state::{
     FdbKey, Mark, NeighbourKey, Nexthop, OwnAddress, Route, RouteKey, Rule, Setting, SettingKey,
@@ -107,6 +108,43 @@ fn an_own_address() -> impl Strategy<Value = OwnAddress> {
     (device, an_address()).prop_map(|(device, address)| OwnAddress { device, address })
 }
 
+fn a_table() -> impl Strategy<Value = NftTable> {
+    let pools = btree_set(
+        select(vec!["10.0.0.0/16", "10.9.0.0/16", "fd00::/56"]),
+        0..3,
+    );
+    let ports = btree_map(1..4u16, 1..4u8, 0..4);
+    let node = proptest::option::of(select(vec![[10, 0, 0, 1], [10, 0, 0, 2]]));
+    (pools, ports, node).prop_map(|(pools, ports, node)| NftTable {
+        pools: pools
+            .into_iter()
+            .map(|pool| pool.parse().unwrap())
+            .collect(),
+        node_v4: node.map(Into::into),
+        hostports: ports
+            .into_iter()
+            .map(|(port, pod)| a_hostport(port, pod))
+            .collect(),
+        ..NftTable::default()
+    })
+}
+
+fn a_hostport(port: u16, pod: u8) -> HostPort {
+    let key = HostPortKey {
+        family: Family::V4,
+        protocol: 6,
+        host: None,
+        port,
+    };
+    (
+        key,
+        HostPortTarget {
+            address: IpAddr::from([10, 0, 0, pod]),
+            port: 80,
+        },
+    )
+}
+
 /// Any state that a kernel can be in: what hangs on something that isn't there is left out.
 fn a_state() -> impl Strategy<Value = State> {
     let vxlans = btree_map(
@@ -132,9 +170,10 @@ fn a_state() -> impl Strategy<Value = State> {
         proptest::collection::vec(a_route(), 0..10),
         btree_set(a_rule(), 0..5),
         btree_map(setting, 0..3u32, 0..3),
+        proptest::option::of(a_table()),
     );
     parts.prop_map(
-        |(vxlans, addresses, neighbours, fdb, nexthops, routes, rules, settings)| {
+        |(vxlans, addresses, neighbours, fdb, nexthops, routes, rules, settings, nft)| {
             let mut state = State {
                 vxlans,
                 addresses,
@@ -143,6 +182,7 @@ fn a_state() -> impl Strategy<Value = State> {
                 nexthops,
                 rules,
                 settings,
+                nft,
                 ..State::default()
             };
             state.routes = routes.into_iter().collect();
@@ -165,7 +205,7 @@ fn a_state() -> impl Strategy<Value = State> {
 
 /// Small changes of a state, as they happen to one peer.
 fn a_pair() -> impl Strategy<Value = (State, State)> {
-    prop_oneof![
+    let pair = prop_oneof![
         (a_state(), a_state()),
         (a_state(), a_state()).prop_map(|(one, other)| {
             let vxlans = one.vxlans.clone();
@@ -178,7 +218,13 @@ fn a_pair() -> impl Strategy<Value = (State, State)> {
             let other = State { vxlans, ..other };
             (one, without_links(other, &missing))
         })
-    ]
+    ];
+    (pair, any::<bool>()).prop_map(|((mut observed, desired), damaged)| {
+        if let Some(table) = &mut observed.nft {
+            table.intact = !damaged;
+        }
+        (observed, desired)
+    })
 }
 
 /// What the kernel keeps of `observed` that `desired` doesn't name: settings only.
@@ -197,7 +243,7 @@ fn result_of(desired: &State, observed: &State) -> State {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(2000))]
+    #![proptest_config(ProptestConfig::with_cases(600))]
 
     #[test]
     fn a_plan_leads_to_what_is_desired_and_is_consistent_throughout((observed, desired) in a_pair()) {
