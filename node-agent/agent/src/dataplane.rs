@@ -286,7 +286,8 @@ fn under_way(failure: &Failure) -> bool {
     else {
         return false;
     };
-    device.is_pod() && matches!(failure.error.errno(), Some(Errno::ENODEV | Errno::ENETDOWN))
+    let of_pod = device.as_str().parse::<pod::HostIfname>().is_ok();
+    of_pod && matches!(failure.error.errno(), Some(Errno::ENODEV | Errno::ENETDOWN))
 }
 
 fn report_foreign(foreign: &Foreign, outcome: &mut Outcome) {

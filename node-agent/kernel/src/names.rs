@@ -4,8 +4,6 @@
 use std::fmt;
 use std::str::FromStr;
 
-use crate::pod::HostIfname;
-
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 /// `IFNAMSIZ` without the terminating zero.
@@ -46,11 +44,6 @@ impl DeviceName {
     pub fn as_str(&self) -> &str {
         let end = self.0.iter().position(|byte| *byte == 0).unwrap_or(LONGEST);
         std::str::from_utf8(&self.0[..end]).unwrap_or_default()
-    }
-
-    /// True if devices of this name are the node's ends of pods' links.
-    pub fn is_pod(&self) -> bool {
-        self.as_str().parse::<HostIfname>().is_ok()
     }
 
     /// True if devices of this name are Weft's: its prefix is `weft`.
