@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::path::Path;
+use std::time::Duration;
 
 use ipnet::IpNet;
 use weft_crds::Problem;
@@ -19,6 +20,9 @@ use crate::mtu::Sizes;
 use crate::network::{self, Inputs};
 use crate::report::Usage;
 use crate::sysctl::{self, Settings, Sysctl};
+
+/// How old an attachment has to be before its pod, if nothing is left of it, is taken for vanished.
+const VANISHED_FOR: Duration = Duration::from_secs(60);
 
 /// What the node should be.
 #[derive(Debug, Clone)]
@@ -90,6 +94,22 @@ impl Dataplane {
     /// Has the kernel read in full the next time.
     pub fn forget(&mut self) {
         self.reconciler.forget();
+    }
+
+    /// Ends the attachments of pods that vanished without a word, as in a power cut, so that their
+    /// addresses can be given out again.
+    pub fn sweep(&self) {
+        match weft_cni::sweep::sweep(&self.store, VANISHED_FOR) {
+            Ok(ended) => {
+                for attachment in ended {
+                    tracing::info!(
+                        pod = attachment.owner(),
+                        "gone without a word; its addresses are free"
+                    );
+                }
+            }
+            Err(error) => tracing::warn!(%error, "cannot look for pods that vanished"),
+        }
     }
 
     /// The sizes that pods of this node had when the agent last ran.

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use ipnet::IpNet;
 use tokio::sync::{mpsc, watch};
 use weft_crds::{NodeNetworkSpec, NodeReportSpec, Problem};
+use weft_kernel::capability::{self, Capability};
 use weft_kernel::{Changes, Family, Watcher};
 
 use crate::address;
@@ -59,8 +60,8 @@ pub struct Outputs {
 /// The loop's state.
 pub struct Engine {
     intake: Intake,
-    /// That saved state was lost, if it was.
-    lost: Option<Problem>,
+    /// What has been wrong since the start.
+    standing: Vec<Problem>,
     dataplane: Dataplane,
     installer: Installer,
     file: File,
@@ -86,6 +87,7 @@ impl Engine {
         outputs: Outputs,
     ) -> Self {
         let saved = loaded.saved;
+        let missing = kernel_lacks();
         let lost = loaded.set_aside.map(|(aside, error)| Problem {
             reason: "SavedStateCorrupt".into(),
             message: format!(
@@ -95,7 +97,7 @@ impl Engine {
         });
         Self {
             intake: Intake::resume(saved.cluster.clone()),
-            lost,
+            standing: lost.into_iter().chain(missing).collect(),
             mtu: Mtu::resume(dataplane.sizes()),
             offload: Offload::default(),
             dataplane,
@@ -137,6 +139,7 @@ impl Engine {
                 () = tokio::time::sleep_until(at) => {
                     if Instant::now() >= forget {
                         self.dataplane.forget();
+                        tokio::task::block_in_place(|| self.dataplane.sweep());
                         forget = Instant::now() + RESYNC;
                     }
                     let verdicts = inputs.verdicts.borrow().clone();
@@ -361,7 +364,7 @@ impl Engine {
             return;
         }
         let mut problems = self.problems.clone();
-        problems.extend(self.intake.problems().chain(&self.lost).cloned());
+        problems.extend(self.intake.problems().chain(&self.standing).cloned());
         let report = report::report(&Facts {
             uid: &self.uid,
             generation: self.generation,
@@ -401,6 +404,33 @@ impl Engine {
             message,
         });
     }
+}
+
+/// What this kernel can't do of what Weft needs.
+fn kernel_lacks() -> Option<Problem> {
+    let message = match capability::probe() {
+        Ok(mut missing) => {
+            // It has a fallback.
+            missing.remove(&Capability::AddressProtocol);
+            let all: Vec<String> = missing
+                .iter()
+                .map(|(what, error)| format!("{what}: {error}"))
+                .collect();
+            if all.is_empty() {
+                return None;
+            }
+            format!(
+                "the kernel of this node lacks {}; use a kernel that has it",
+                all.join("; ")
+            )
+        }
+        Err(error) => format!("cannot find out what the kernel of this node can do: {error}"),
+    };
+    tracing::warn!(message);
+    Some(Problem {
+        reason: "KernelLacks".into(),
+        message,
+    })
 }
 
 /// Problems that may go away by trying again, without a notification.
