@@ -86,6 +86,23 @@ enum Verb {
         /// The other.
         b: String,
     },
+    /// Pull out the cable of a node, of `control` or of `outside`, or put it back.
+    #[command(subcommand)]
+    Link(LinkVerb),
+    /// Change the MTU of a node's link, in bytes.
+    Mtu {
+        /// The node.
+        node: String,
+        /// At most that of its subnet.
+        mtu: u32,
+    },
+    /// Give a running node other addresses.
+    Address {
+        /// The node.
+        node: String,
+        /// Its number in its subnet, 2 to 250.
+        host: u32,
+    },
     /// Stop or start the API server and etcd.
     #[command(subcommand)]
     Api(ApiVerb),
@@ -137,6 +154,20 @@ enum NodeVerb {
     /// Cut a node's power.
     Kill {
         /// The node.
+        name: String,
+    },
+}
+
+#[derive(Subcommand)]
+enum LinkVerb {
+    /// Out.
+    Down {
+        /// Whose.
+        name: String,
+    },
+    /// In.
+    Up {
+        /// Whose.
         name: String,
     },
 }
@@ -196,6 +227,10 @@ async fn dispatch(cli: Cli) -> Result<()> {
         } => Cluster::attach(&name)?.heal_between(&a, &b).await,
         Verb::Heal { .. } => Cluster::attach(&name)?.heal().await,
         Verb::Drop { percent, a, b } => Cluster::attach(&name)?.drop_percent(percent, &a, &b).await,
+        Verb::Link(LinkVerb::Down { name: who }) => Cluster::attach(&name)?.link_down(&who).await,
+        Verb::Link(LinkVerb::Up { name: who }) => Cluster::attach(&name)?.link_up(&who).await,
+        Verb::Mtu { node, mtu } => Cluster::attach(&name)?.set_mtu(&node, mtu).await,
+        Verb::Address { node, host } => Cluster::attach(&name)?.set_address(&node, host).await,
         Verb::Api(ApiVerb::Stop) => Cluster::attach(&name)?.stop_api(),
         Verb::Api(ApiVerb::Start) => Cluster::attach(&name)?.start_api().await,
         Verb::FillDisk { node } => Cluster::attach(&name)?.node(&node)?.fill_disk(),
@@ -245,7 +280,7 @@ async fn node(cluster: &Cluster, verb: NodeVerb) -> Result<()> {
 fn exec(cluster: &Cluster, place: &str, argv: &[String]) -> Result<()> {
     let mut command = Command::new("nsenter");
     if ["outside", "control", "router"].contains(&place) {
-        let netns = weft_e2e::plan::netns(&cluster.name()?, place);
+        let netns = weft_e2e::plan::netns(cluster.name(), place);
         command
             .arg(format!("--net={}", weft_e2e::netns::path(&netns).display()))
             .arg("--");

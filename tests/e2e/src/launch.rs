@@ -86,7 +86,7 @@ pub fn execute(order: &str) -> Result<()> {
         .argv
         .split_first()
         .ok_or_else(|| Error::State("nothing to launch: argv is empty".to_owned()))?;
-    let child = Command::new(program)
+    let mut child = Command::new(program)
         .args(arguments)
         .current_dir("/")
         .env(PART_OF, &launch.cluster)
@@ -96,10 +96,16 @@ pub fn execute(order: &str) -> Result<()> {
         .stderr(log_too)
         .spawn()
         .doing(|| format!("start {program}"))?;
-    // A process that has ended already has nothing to record; its log says why.
+    // A process that has ended already has nothing to record; its status and its log say why.
     let id = ProcessId::of(child.id() as i32).ok_or_else(|| {
+        let status = child
+            .wait()
+            .map_or_else(|error| error.to_string(), |s| s.to_string());
         let words = std::fs::read_to_string(&launch.log).unwrap_or_default();
-        Error::State(format!("{program} ended at once: {}", words.trim()))
+        Error::State(format!(
+            "{program} ended at once, {status}: {}",
+            words.trim()
+        ))
     })?;
     id.save(&launch.pid_file)
 }

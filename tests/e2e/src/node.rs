@@ -13,7 +13,7 @@ use crate::command::{Cmd, Output};
 use crate::error::{Context, Error, Result, make_dir, write_file, write_private_file};
 use crate::launch::Launch;
 use crate::node_init::{self, Answer, NodeInit, Order};
-use crate::plan::{Endpoint, Plan};
+use crate::plan::Endpoint;
 use crate::process::{ProcessId, kill_and_wait};
 use crate::spec::Cni;
 use crate::state::{Saved, StateDir};
@@ -96,10 +96,17 @@ impl Node {
                 format!("{conflist:#}\n"),
             )?;
         }
-        self.write_config(saved, &plan)
+        let init = NodeInit {
+            hostname: self.name().to_owned(),
+            dir: self.dir.clone(),
+        };
+        let init = serde_json::json!(init).to_string();
+        write_file(self.dir.join("init.json"), init)?;
+        self.write_config(saved)
     }
 
-    fn write_config(&self, saved: &Saved, plan: &Plan) -> Result<()> {
+    /// Writes what the node's services read when they start.
+    pub(crate) fn write_config(&self, saved: &Saved) -> Result<()> {
         let config = self.dir.join("config");
         let authority = pki::Authority::load(&self.cluster.pki(), "ca")?;
         write_file(config.join("ca.crt"), authority.certificate())?;
@@ -113,7 +120,7 @@ impl Node {
             ("kube-proxy.kubeconfig", "system:kube-proxy", &[]),
         ] {
             let identity = authority.client(user, groups)?;
-            let server = node_config::api_url(plan);
+            let server = node_config::api_url(&saved.plan());
             write_private_file(
                 config.join(file),
                 pki::kubeconfig(
@@ -133,16 +140,7 @@ impl Node {
             node_config::kube_proxy(&saved.spec, &self.endpoint).to_string(),
         )?;
         write_file(config.join("containerd.toml"), node_config::containerd())?;
-        write_file(config.join("resolv.conf"), "")?;
-        let init = NodeInit {
-            hostname: self.name().to_owned(),
-            dir: self.dir.clone(),
-            services: node_config::services(&self.endpoint)?,
-        };
-        write_file(
-            self.dir.join("init.json"),
-            serde_json::json!(init).to_string(),
-        )
+        write_file(config.join("resolv.conf"), "")
     }
 
     /// Switches the machine on, up to a running containerd. Its network namespace must be there.
@@ -272,7 +270,9 @@ impl Node {
 
     /// Starts containerd, kubelet or kube-proxy.
     pub async fn start_service(&self, name: &str) -> Result<()> {
-        self.order(Order::Start(name.to_owned())).await.map(|_| ())
+        let argv = node_config::service(name, &self.endpoint)?;
+        let order = Order::Start(name.to_owned(), argv);
+        self.order(order).await.map(|_| ())
     }
 
     /// Sends a signal to a service and returns at once.

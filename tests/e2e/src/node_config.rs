@@ -1,10 +1,8 @@
 //! The configuration of a node's programs. Pure text.
 
-use std::collections::BTreeMap;
-
 use serde_json::{Value, json};
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::plan::{Endpoint, Plan, host, netns};
 use crate::spec::{ClusterSpec, Families, ProxyMode};
 use crate::tools;
@@ -90,38 +88,31 @@ pub fn kube_proxy(spec: &ClusterSpec, node: &Endpoint) -> Value {
     })
 }
 
-/// The command lines of a node's services.
-pub fn services(node: &Endpoint) -> Result<BTreeMap<String, Vec<String>>> {
+/// The command line of a node's service: containerd, kubelet or kube-proxy.
+pub fn service(name: &str, node: &Endpoint) -> Result<Vec<String>> {
     let addresses: Vec<_> = node.ips().iter().map(ToString::to_string).collect();
-    let line = |program: std::path::PathBuf, arguments: &[String]| {
-        let program = program.display().to_string();
-        std::iter::once(program)
-            .chain(arguments.iter().cloned())
-            .collect::<Vec<_>>()
+    let config = |file: &str| format!("--config=/etc/kubernetes/{file}");
+    let (program, arguments) = match name {
+        "containerd" => (tools::installed(name)?, vec![config("containerd.toml")]),
+        "kube-proxy" => (tools::built(name)?, vec![config("kube-proxy.json")]),
+        "kubelet" => (
+            tools::built(name)?,
+            vec![
+                config("kubelet.json"),
+                "--kubeconfig=/etc/kubernetes/kubelet.kubeconfig".to_owned(),
+                format!("--hostname-override={}", node.name),
+                format!("--node-ip={}", addresses.join(",")),
+            ],
+        ),
+        _ => {
+            return Err(Error::State(format!(
+                "node {}: there is no service {name}; there are containerd, kubelet and kube-proxy",
+                node.name
+            )));
+        }
     };
-    let containerd = line(
-        tools::installed("containerd")?,
-        &["--config=/etc/kubernetes/containerd.toml".to_owned()],
-    );
-    let kubelet = line(
-        tools::built("kubelet")?,
-        &[
-            "--config=/etc/kubernetes/kubelet.json".to_owned(),
-            "--kubeconfig=/etc/kubernetes/kubelet.kubeconfig".to_owned(),
-            format!("--hostname-override={}", node.name),
-            format!("--node-ip={}", addresses.join(",")),
-        ],
-    );
-    let kube_proxy = line(
-        tools::built("kube-proxy")?,
-        &["--config=/etc/kubernetes/kube-proxy.json".to_owned()],
-    );
-    let services = [
-        ("containerd", containerd),
-        ("kubelet", kubelet),
-        ("kube-proxy", kube_proxy),
-    ];
-    Ok(services.map(|(name, argv)| (name.to_owned(), argv)).into())
+    let program = program.display().to_string();
+    Ok(std::iter::once(program).chain(arguments).collect())
 }
 
 /// The reference bridge plugin's configuration for the node at `place` in the cluster.

@@ -27,16 +27,14 @@ pub struct NodeInit {
     pub hostname: String,
     /// The node's directory on the machine.
     pub dir: PathBuf,
-    /// Command lines of the services by name; the output goes to /var/log/NAME.log.
-    pub services: BTreeMap<String, Vec<String>>,
 }
 
 /// An order to a running pid 1; one line of JSON.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Order {
-    /// Start a service.
-    Start(String),
+    /// Start a service, by name and command line; its output goes to /var/log/NAME.log.
+    Start(String, Vec<String>),
     /// Send a signal, by number, to a service.
     Signal(String, i32),
     /// Which services run.
@@ -66,7 +64,7 @@ pub fn execute(config: &str) -> Result<()> {
     let listener =
         UnixListener::bind(&socket).doing(|| format!("listen on {}", socket.display()))?;
     root::enter(&config.dir)?;
-    let services = Arc::new(Services::new(config.services));
+    let services = Arc::new(Services::default());
     let server = Arc::clone(&services);
     std::thread::spawn(move || {
         for stream in listener.incoming().flatten() {
@@ -84,7 +82,7 @@ fn serve(services: &Services, stream: UnixStream) -> std::io::Result<()> {
     let answer = match serde_json::from_str(&line) {
         Err(error) => Err(format!("no such order: {error}")),
         Ok(Order::Running) => Ok(()),
-        Ok(Order::Start(name)) => services.start(&name),
+        Ok(Order::Start(name, argv)) => services.start(&name, &argv),
         Ok(Order::Signal(name, number)) => services.signal(&name, number),
         Ok(Order::Shutdown(milliseconds)) => services.shutdown(milliseconds),
     };

@@ -7,10 +7,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::spec::{ClusterSpec, Families};
 
-/// The first host number of nodes in a subnet; smaller ones are for the router and for tests.
-const FIRST_NODE: u32 = 11;
 /// The only host on the control plane's subnet and on the outside one.
 const LONE_HOST: u32 = 10;
+
+/// Where hardware addresses of nodes begin.
+const FIRST_MAC: u32 = 11;
 
 /// All names and addresses of a cluster.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -87,11 +88,7 @@ impl Plan {
                 netns: netns(&spec.name, name),
                 bridge: subnet.bridge.clone(),
                 mtu: mtu.unwrap_or(subnet.mtu),
-                mac: format!(
-                    "02:77:65:{place:02x}:{:02x}:{:02x}",
-                    number >> 8 & 0xff,
-                    number & 0xff
-                ),
+                mac: mac(place, number),
                 addresses: subnet
                     .gateways
                     .iter()
@@ -99,20 +96,16 @@ impl Plan {
                     .collect(),
                 gateways: subnet.gateways.iter().map(IpNet::addr).collect(),
             };
-        let nodes = (FIRST_NODE..)
-            .zip(&spec.nodes)
-            .filter_map(|(number, node)| {
-                let place = subnets
-                    .iter()
-                    .position(|subnet| subnet.name == node.subnet)?;
-                Some(endpoint(
-                    &node.name,
-                    &subnets[place],
-                    place,
-                    node.mtu,
-                    number,
-                ))
-            });
+        let nodes = spec.nodes.iter().enumerate().filter_map(|(n, node)| {
+            let number = node.number(n);
+            let place = subnets
+                .iter()
+                .position(|subnet| subnet.name == node.subnet)?;
+            let planned = endpoint(&node.name, &subnets[place], place, node.mtu, number);
+            // A node that is given another address keeps its hardware.
+            let mac = mac(place, FIRST_MAC + n as u32);
+            Some(Endpoint { mac, ..planned })
+        });
         let nodes = nodes.collect();
         let plan = Self {
             cluster: spec.name.clone(),
@@ -213,6 +206,12 @@ pub fn host(net: &IpNet, number: u32) -> IpNet {
         IpAddr::V6(base) => IpAddr::V6(Ipv6Addr::from_bits(base.to_bits() | u128::from(number))),
     };
     IpNet::new(address, net.prefix_len()).unwrap_or(*net)
+}
+
+/// A locally administered hardware address.
+fn mac(place: usize, number: u32) -> String {
+    let [.., high, low] = number.to_be_bytes();
+    format!("02:77:65:{place:02x}:{high:02x}:{low:02x}")
 }
 
 fn plan_subnet(name: &str, mtu: u32, cidrs: &[IpNet]) -> Subnet {

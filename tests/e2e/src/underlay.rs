@@ -4,7 +4,7 @@
 use std::fmt::Write;
 
 use crate::command::Cmd;
-use crate::error::Result;
+use crate::error::{Context, Result};
 use crate::netns;
 use crate::plan::{Endpoint, Plan};
 
@@ -54,6 +54,49 @@ pub async fn detach(plan: &Plan, endpoint: &Endpoint) -> Result<()> {
     let gone = Cmd::new("ip").args(["-n", &plan.router_netns(), "link", "delete", &endpoint.name]);
     let _ = gone.output().await?;
     netns::delete(&endpoint.netns)
+}
+
+/// Replaces the addresses of an endpoint that is up by those that are planned for it.
+pub async fn readdress(endpoint: &Endpoint) -> Result<()> {
+    // The new ones first, so that the default routes never have to go.
+    ip_batch(Some(&endpoint.netns), addresses_batch(endpoint)).await?;
+    let show = [
+        "-n",
+        &endpoint.netns,
+        "-json",
+        "address",
+        "show",
+        "dev",
+        "eth0",
+        "scope",
+        "global",
+    ];
+    let shown = Cmd::new("ip").args(show).run().await?.stdout;
+    let links: Vec<serde_json::Value> = serde_json::from_str(&shown)
+        .doing(|| format!("read the addresses of {}", endpoint.name))?;
+    let present = links
+        .iter()
+        .filter_map(|link| link["addr_info"].as_array())
+        .flatten();
+    let mut batch = String::new();
+    for address in present {
+        // `ip -json` writes an empty object for an address of another scope.
+        let Some(local) = address["local"].as_str() else {
+            continue;
+        };
+        let text = format!("{local}/{}", address["prefixlen"]);
+        if !endpoint
+            .addresses
+            .iter()
+            .any(|planned| planned.to_string() == text)
+        {
+            // Writing to a String cannot fail.
+            let _ = writeln!(batch, "address delete {text} dev eth0");
+        }
+    }
+    // The kernel may have taken routes away with the address that they preferred.
+    let _ = write!(batch, "{}", addresses_batch(endpoint));
+    ip_batch(Some(&endpoint.netns), batch).await
 }
 
 async fn host_link(plan: &Plan) -> Result<()> {
@@ -121,12 +164,21 @@ fn veth_batch(router: &str, endpoint: &Endpoint) -> String {
 }
 
 fn endpoint_batch(endpoint: &Endpoint) -> String {
-    let mut batch = String::from("link set lo up\nlink set eth0 up\n");
+    let batch = String::from("link set lo up\nlink set eth0 up\n");
+    batch + &addresses_batch(endpoint)
+}
+
+fn addresses_batch(endpoint: &Endpoint) -> String {
+    let mut batch = String::new();
     for address in &endpoint.addresses {
-        let _ = writeln!(batch, "address add {address} dev eth0{}", nodad(address));
+        let _ = writeln!(
+            batch,
+            "address replace {address} dev eth0{}",
+            nodad(address)
+        );
     }
     for gateway in &endpoint.gateways {
-        let _ = writeln!(batch, "route add default via {gateway} dev eth0");
+        let _ = writeln!(batch, "route replace default via {gateway} dev eth0");
     }
     batch
 }

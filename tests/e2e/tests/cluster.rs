@@ -4,8 +4,10 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::Duration;
 
+use k8s_openapi::api::core::v1::Node;
+use kube::Api;
 use weft_e2e::spec::{Cni, NodeSpec, SubnetSpec};
-use weft_e2e::{Cluster, ClusterSpec, Result, leftovers, netns, snapshot};
+use weft_e2e::{Cluster, ClusterSpec, Result, leftovers, netns, snapshot, wait};
 
 const LIMIT: Duration = Duration::from_secs(120);
 
@@ -39,6 +41,9 @@ async fn a_cluster_does_all_that_is_asked_and_leaves_nothing() {
     faults_are_felt_where_they_are(&cluster)
         .await
         .expect("faults");
+    links_change_under_a_running_node(&cluster)
+        .await
+        .expect("links");
     a_snapshot_sees_what_was_made(&cluster)
         .await
         .expect("snapshot");
@@ -192,6 +197,49 @@ async fn faults_are_felt_where_they_are(cluster: &Cluster) -> Result<()> {
         error.contains("there is no node7; there are control, outside, node1, node2"),
         "{error}"
     );
+    Ok(())
+}
+
+async fn links_change_under_a_running_node(cluster: &Cluster) -> Result<()> {
+    let node = cluster.node("node2")?;
+    cluster.link_down("node2").await?;
+    let link = node.exec(["ip", "link", "show", "eth0"]).await?.stdout;
+    assert!(link.contains("NO-CARRIER"), "{link}");
+    cluster.link_up("node2").await?;
+    cluster.set_mtu("node2", 1350).await?;
+    let link = node.exec(["ip", "link", "show", "eth0"]).await?.stdout;
+    assert!(link.contains("mtu 1350"), "{link}");
+    let error = cluster
+        .set_mtu("node2", 1500)
+        .await
+        .expect_err("more than the subnet's");
+    assert!(error.to_string().contains("its subnet's 1400"), "{error}");
+
+    cluster.set_address("node2", 99).await?;
+    let client = cluster.client().await?;
+    let nodes: Api<Node> = Api::all(client);
+    wait::until("the node to report its addresses", LIMIT, async || {
+        let node = nodes
+            .get("node2")
+            .await
+            .map_err(|error| error.to_string())?;
+        let addresses = node
+            .status
+            .and_then(|status| status.addresses)
+            .unwrap_or_default();
+        let seen: Vec<_> = addresses
+            .into_iter()
+            .map(|address| address.address)
+            .collect();
+        match &seen[..] {
+            [v4, v6, _] if v4 == "172.30.2.99" && v6 == "fd00:30:2::63" => Ok(()),
+            _ => Err(seen.join(", ")),
+        }
+    })
+    .await?;
+    for address in cluster.node("node2")?.endpoint().ips() {
+        assert!(reaches(cluster, address).await?, "{address}");
+    }
     Ok(())
 }
 

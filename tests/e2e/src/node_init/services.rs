@@ -15,28 +15,17 @@ use crate::error::Result;
 
 const PAUSE: Duration = Duration::from_millis(20);
 
+#[derive(Default)]
 pub(super) struct Services {
-    commands: BTreeMap<String, Vec<String>>,
     running: Mutex<BTreeMap<String, i32>>,
 }
 
 impl Services {
-    pub(super) fn new(commands: BTreeMap<String, Vec<String>>) -> Self {
-        Self {
-            commands,
-            running: Mutex::default(),
-        }
-    }
-
     pub(super) fn running(&self) -> BTreeMap<String, i32> {
         self.table().clone()
     }
 
-    pub(super) fn start(&self, name: &str) -> Result<(), String> {
-        let argv = self.commands.get(name).ok_or_else(|| {
-            let known: Vec<_> = self.commands.keys().map(String::as_str).collect();
-            format!("there is no service {name}; there are {}", known.join(", "))
-        })?;
+    pub(super) fn start(&self, name: &str, argv: &[String]) -> Result<(), String> {
         // Held while the process is made, so that its end is not seen before its start.
         let mut running = self.table();
         if running.contains_key(name) {
