@@ -37,16 +37,18 @@ struct RuntimeConfig {
     port_mappings: Option<Vec<PortMapping>>,
 }
 
+/// The conventions' names are in camel case; containerd (1.6, by way of go-cni) begins them with a capital, which
+/// readers in Go don't mind.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct PortMapping {
-    #[serde(default)]
+    #[serde(default, alias = "HostPort")]
     host_port: i64,
-    #[serde(default)]
+    #[serde(default, alias = "ContainerPort")]
     container_port: i64,
-    #[serde(default)]
+    #[serde(default, alias = "Protocol")]
     protocol: String,
-    #[serde(default, rename = "hostIP")]
+    #[serde(default, rename = "hostIP", alias = "HostIP")]
     host_ip: String,
 }
 
@@ -210,10 +212,11 @@ mod tests {
             {"hostPort": 80, "containerPort": 8080, "protocol": "TCP", "hostIP": ""},
             {"hostPort": 0, "containerPort": 8080, "protocol": "tcp"},
             {"hostPort": 53, "containerPort": 53, "protocol": "udp", "hostIP": "::1"},
+            {"HostPort": 81, "ContainerPort": 8081, "Protocol": "tcp", "HostIP": "192.0.2.1"},
         ]))
         .unwrap();
         let texts: Vec<String> = ports.iter().map(HostPort::to_string).collect();
-        assert_eq!(texts, ["80/TCP", "[::1]:53/UDP"]);
+        assert_eq!(texts, ["80/TCP", "[::1]:53/UDP", "192.0.2.1:81/TCP"]);
         assert!(mappings(Value::Null).unwrap().is_empty());
         for bad in [
             json!([{"hostPort": 70000, "containerPort": 1, "protocol": "tcp"}]),
