@@ -16,6 +16,7 @@
 mod block;
 mod config;
 mod node;
+mod reference;
 mod rules;
 mod schema;
 mod status;
@@ -29,6 +30,7 @@ pub use node::{
     BlockUsage, NodeNetwork, NodeNetworkSpec, NodeReport, NodeReportSpec, PeerPath, PeerReport,
     Problem,
 };
+pub use reference::reference;
 pub use status::{NetworkConfigStatus, NodeCount, PoolStatus, condition};
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;

@@ -28,3 +28,13 @@ fn manifests_are_as_the_types_say() {
 }
 
 const FIX: &str = "run `cargo run -p weft-crds --bin crdgen -- crds/yaml`";
+
+#[test]
+fn the_reference_is_as_the_types_say() {
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/reference/networkconfig.md");
+    let checked_in = std::fs::read_to_string(page).unwrap_or_default();
+    assert!(
+        checked_in == weft_crds::reference(),
+        "docs/reference/networkconfig.md is stale: run `cargo run -p weft-crds --bin docgen -- docs/reference`"
+    );
+}

@@ -157,6 +157,17 @@ impl Metrics {
             .inc();
     }
 
+    /// All metrics in the OpenMetrics format.
+    ///
+    /// # Errors
+    /// A metric can't be written down.
+    pub fn text(&self) -> Result<String, std::fmt::Error> {
+        let mut text = String::new();
+        let registry = self.registry.lock().unwrap_or_else(PoisonError::into_inner);
+        encode(&mut text, &registry)?;
+        Ok(text)
+    }
+
     /// The routes of the server.
     pub fn router(&self) -> Router {
         Router::new()
@@ -168,21 +179,13 @@ impl Metrics {
 }
 
 async fn show(State(metrics): State<Metrics>) -> impl IntoResponse {
-    let mut text = String::new();
-    let registry = metrics
-        .registry
-        .lock()
-        .unwrap_or_else(PoisonError::into_inner);
-    match encode(&mut text, &registry) {
-        Ok(()) => {
-            let type_ = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-            (StatusCode::OK, [(header::CONTENT_TYPE, type_)], text)
+    let openmetrics = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    match metrics.text() {
+        Ok(text) => (StatusCode::OK, [(header::CONTENT_TYPE, openmetrics)], text),
+        Err(error) => {
+            let plain = [(header::CONTENT_TYPE, "text/plain")];
+            (StatusCode::INTERNAL_SERVER_ERROR, plain, error.to_string())
         }
-        Err(error) => (
-            StatusCode::INTERNAL_SERVER_ERROR,
-            [(header::CONTENT_TYPE, "text/plain")],
-            error.to_string(),
-        ),
     }
 }
 

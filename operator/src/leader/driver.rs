@@ -144,10 +144,15 @@ impl Driver {
 
     fn lease(&self, record: &Record, version: Option<String>) -> Lease {
         let now = MicroTime(Timestamp::now());
+        let (uid, version) = version
+            .as_deref()
+            .and_then(|version| version.split_once('/'))
+            .unzip();
         Lease {
             metadata: ObjectMeta {
                 name: Some(self.name.clone()),
-                resource_version: version,
+                uid: uid.map(Into::into),
+                resource_version: version.map(Into::into),
                 labels: Some(crate::plan::agent_manifest::labels("weft-operator")),
                 ..ObjectMeta::default()
             },
@@ -162,7 +167,11 @@ impl Driver {
     }
 }
 
+/// The version of a Lease is its UID and its resourceVersion: an update of one that is gone makes a new
+/// one, whatever resourceVersion it names, unless it names the UID as well.
 fn seen(lease: &Lease) -> Seen {
+    let uid = lease.metadata.uid.as_deref().unwrap_or_default();
+    let version = lease.metadata.resource_version.as_deref();
     let spec = lease.spec.clone().unwrap_or_default();
     let seconds = spec.lease_duration_seconds.unwrap_or(0);
     Seen {
@@ -171,6 +180,6 @@ fn seen(lease: &Lease) -> Seen {
             lease: Duration::from_secs(seconds.max(0).unsigned_abs().into()),
             transitions: spec.lease_transitions.unwrap_or(0),
         },
-        version: lease.metadata.resource_version.clone().unwrap_or_default(),
+        version: format!("{uid}/{}", version.unwrap_or_default()),
     }
 }

@@ -2,5 +2,7 @@
 
 mod driver;
 pub mod machine;
+#[cfg(test)]
+mod simulation;
 
 pub use driver::{Leadership, identity, run};

@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Node;
-use kube::api::{Api, Patch, PatchParams, PostParams};
+use kube::api::{Api, ListParams, Patch, PatchParams, PostParams};
 use kube::{Client, ResourceExt};
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
@@ -97,11 +97,21 @@ pub async fn create_node(client: &Client, name: &str) -> Node {
 
 /// What an agent would report: all blocks that the node owns, with so many addresses used of each.
 pub async fn report(client: &Client, node: &Node, generation: i64, used: u64) {
-    let blocks: Vec<Value> = owned_by(client, &node.name_any())
-        .await
-        .iter()
-        .map(|block| json!({"cidr": block.spec.cidr, "capacity": 61, "used": used}))
-        .collect();
+    let mine = owned_by(client, &node.name_any()).await;
+    let ranges: Vec<String> = mine.into_iter().map(|block| block.spec.cidr).collect();
+    report_of(client, node, generation, &ranges, used).await;
+}
+
+/// The same of blocks that are known.
+pub async fn report_of(
+    client: &Client,
+    node: &Node,
+    generation: i64,
+    ranges: &[String],
+    used: u64,
+) {
+    let usage = |cidr: &String| json!({"cidr": cidr, "capacity": 61, "used": used});
+    let blocks: Vec<Value> = ranges.iter().map(usage).collect();
     let report = json!({
         "apiVersion": "weft.dev/v1alpha1", "kind": "NodeReport",
         "metadata": {"name": node.name_any()},
@@ -123,9 +133,9 @@ pub async fn blocks(client: &Client) -> Vec<IPBlock> {
 }
 
 pub async fn owned_by(client: &Client, node: &str) -> Vec<IPBlock> {
-    let all = blocks(client).await.into_iter();
-    all.filter(|block| block.spec.node.as_deref() == Some(node))
-        .collect()
+    let api: Api<IPBlock> = Api::all(client.clone());
+    let only = ListParams::default().fields(&format!("spec.node={node}"));
+    api.list(&only).await.unwrap().items
 }
 
 /// Waits until something is so; the limit is far beyond what it takes.
