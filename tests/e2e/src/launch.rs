@@ -35,7 +35,7 @@ pub struct Launch {
     pub netns: String,
     /// The cgroup subtree that it is to be in, if not the tool's own.
     pub cgroup: Option<String>,
-    /// Whether it is to be pid 1 of new mount, pid, host name and IPC namespaces.
+    /// Whether it is to be pid 1 of new pid, host name and IPC namespaces.
     pub machine: bool,
     /// Where its output goes.
     pub log: PathBuf,
@@ -76,10 +76,9 @@ pub fn execute(order: &str) -> Result<()> {
     }
     netns::enter(&launch.netns)?;
     if launch.machine {
-        let kinds = CloneFlags::CLONE_NEWNS
-            | CloneFlags::CLONE_NEWPID
-            | CloneFlags::CLONE_NEWUTS
-            | CloneFlags::CLONE_NEWIPC;
+        // Not a mount namespace: the new process would share it with this one and
+        // take away the /proc that this one is about to read.
+        let kinds = CloneFlags::CLONE_NEWPID | CloneFlags::CLONE_NEWUTS | CloneFlags::CLONE_NEWIPC;
         unshare(kinds).doing(|| "make namespaces for a node".to_owned())?;
     }
     let (program, arguments) = launch

@@ -1,17 +1,19 @@
 //! What is kept on disk about a cluster: /var/lib/weft-testbed/CLUSTER.
 //!
-//!     state.json            the description and the index
-//!     kubeconfig            of an administrator, for use on the machine itself
-//!     pki/                  certificates of the control plane
-//!     pids/NAME             processes of the control plane
-//!     log/NAME.log          what they say
-//!     etcd/                 the store
-//!     faults.json           faults of the underlay in force
-//!     nodes/NODE/pid        pid 1 of the node
-//!     nodes/NODE/init.sock  where it takes orders
-//!     nodes/NODE/disk       a small filesystem in memory: what the node's root has more than the machine's
-//!     nodes/NODE/config     /etc/kubernetes of the node
-//!     nodes/NODE/log, containerd, kubelet    its /var/log, /var/lib/containerd, /var/lib/kubelet
+//! ```text
+//! state.json            the description and the index
+//! kubeconfig            of an administrator, for use on the machine itself
+//! pki/                  certificates of the control plane
+//! pids/NAME             processes of the control plane
+//! log/NAME.log          what they say
+//! etcd/                 the store
+//! faults.json           faults of the underlay in force
+//! nodes/NODE/pid        pid 1 of the node
+//! nodes/NODE/init.sock  where it takes orders
+//! nodes/NODE/disk       a small filesystem in memory: what the node's root has more than the machine's
+//! nodes/NODE/config     /etc/kubernetes of the node
+//! nodes/NODE/log, containerd, kubelet    its /var/log, /var/lib/containerd, /var/lib/kubelet
+//! ```
 
 use std::fs::File;
 use std::path::{Path, PathBuf};

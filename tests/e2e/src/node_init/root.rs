@@ -6,6 +6,7 @@
 use std::path::{Path, PathBuf};
 
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use nix::sched::{CloneFlags, unshare};
 use nix::unistd::{chdir, pivot_root};
 
 use crate::error::{Context, Result, make_dir, read_file, write_file};
@@ -34,8 +35,9 @@ const SHIELDED: [&str; 6] = [
     "kernel.keys.root_maxbytes",
 ];
 
-/// Makes the view and moves this process, pid 1 of new namespaces, into it.
+/// Makes the view, in a new mount namespace, and moves this process into it.
 pub(super) fn enter(node: &Path) -> Result<()> {
+    unshare(CloneFlags::CLONE_NEWNS).doing(|| "make a mount namespace".to_owned())?;
     mount_on(
         None,
         Path::new("/"),
