@@ -7,7 +7,10 @@ use futures::future::{FutureExt, LocalBoxFuture};
 use serde_json::Value;
 use weft_e2e::{Cluster, ClusterSpec};
 
-use crate::{connectivity, encapsulation};
+use crate::{
+    agents, apiserver, badinput, churn, config, connectivity, drift, encapsulation, families,
+    foreign, hostport, mtu, nodes, operator, pods, uninstall,
+};
 use weft_scenarios::stage::Stage;
 
 /// The name of the cluster that scenarios share.
@@ -17,30 +20,171 @@ const CLUSTER: &str = "e2e";
 struct Scenario {
     name: &'static str,
     about: &'static str,
-    run: for<'a> fn(&'a Stage) -> LocalBoxFuture<'a, anyhow::Result<Value>>,
+    run: Run,
 }
 
-macro_rules! scenario {
+type Figures<'a> = LocalBoxFuture<'a, anyhow::Result<Value>>;
+
+/// How a scenario is run.
+enum Run {
+    /// On the shared cluster, which it leaves usable.
+    Shared(for<'a> fn(&'a Stage) -> Figures<'a>),
+    /// On a cluster of its own, which it removes if it passes.
+    Own(fn() -> Figures<'static>),
+}
+
+macro_rules! shared {
     ($name:literal, $about:literal, $run:path) => {
         Scenario {
             name: $name,
             about: $about,
-            run: |stage| $run(stage).boxed_local(),
+            run: Run::Shared(|stage| $run(stage).boxed_local()),
         }
     };
 }
 
-/// All of them, in the order in which they are run.
+macro_rules! own {
+    ($name:literal, $about:literal, $run:path) => {
+        Scenario {
+            name: $name,
+            about: $about,
+            run: Run::Own(|| $run().boxed_local()),
+        }
+    };
+}
+
+/// All of them, in the order in which they are run: those that take longest and disturb most, last.
 const SCENARIOS: &[Scenario] = &[
-    scenario!(
+    shared!(
         "connectivity",
         "Pods, Services, DNS, nodes and an outside host reach each other in both families",
         connectivity::run
     ),
-    scenario!(
+    shared!(
         "encapsulation-edits",
         "20 edits of the encapsulation at random moments lose nothing",
         encapsulation::edits
+    ),
+    shared!(
+        "hostport",
+        "Ports of nodes lead to pods: families, protocols, addresses, loopback",
+        hostport::conformance
+    ),
+    shared!(
+        "pods-born",
+        "Pods born before an edit and after it, both ways round",
+        config::born
+    ),
+    shared!(
+        "pod-churn",
+        "50 pods come and go; no address is given twice, none is left behind",
+        churn::fifty
+    ),
+    shared!(
+        "config-reapplied",
+        "The NetworkConfig is deleted and applied again",
+        config::reapplied
+    ),
+    shared!(
+        "drift",
+        "Routes, rules, nftables, FDB, devices are deleted by hand, and come back",
+        drift::by_hand
+    ),
+    shared!(
+        "foreign-routes",
+        "Routes and addresses of others inside a pool are reported and left alone",
+        foreign::routes
+    ),
+    shared!(
+        "foreign-device",
+        "A VXLAN device of another with the same VNI and port is reported and left alone",
+        foreign::device
+    ),
+    shared!("agents-killed", "Every agent is killed", agents::killed),
+    shared!(
+        "agent-crash-loop",
+        "An agent is killed each second for 20 s, and pods start meanwhile",
+        agents::crash_loop
+    ),
+    shared!(
+        "agents-rolled",
+        "Agents are rolled to another image and back, with edits meanwhile",
+        agents::rolled
+    ),
+    shared!(
+        "agent-bad-image",
+        "Agents are rolled to an image that cannot run; pods start all the same",
+        agents::bad_image
+    ),
+    shared!(
+        "operator-killed",
+        "The operator is killed in the middle of edits",
+        operator::killed_in_edit
+    ),
+    shared!(
+        "two-operators",
+        "Two operators, of which the leader is killed",
+        operator::two
+    ),
+    shared!(
+        "corrupt-state",
+        "Damaged files are set aside, named, and made anew; unreadable input is refused",
+        badinput::corrupt
+    ),
+    shared!(
+        "full-disk",
+        "The disk of a node is full",
+        badinput::full_disk
+    ),
+    shared!(
+        "mtu-announced",
+        "The MTU is lowered by the config, then on a link, and raised again",
+        mtu::announced
+    ),
+    shared!(
+        "mtu-unannounced",
+        "A link becomes narrow without a word; pods follow",
+        mtu::unannounced
+    ),
+    shared!(
+        "node-address",
+        "A node gets another address and its former one back",
+        nodes::address
+    ),
+    shared!(
+        "node-power",
+        "A node loses its power and comes back",
+        nodes::power
+    ),
+    shared!(
+        "node-boots-alone",
+        "A node boots, and its agent cannot reach the API server",
+        nodes::boots_alone
+    ),
+    shared!(
+        "node-deleted",
+        "A node is deleted while the agents of the others are down",
+        nodes::deleted_unseen
+    ),
+    shared!(
+        "api-down",
+        "API server and etcd are down for a minute; a pod starts, an agent is killed",
+        apiserver::down
+    ),
+    own!(
+        "ipv4-only",
+        "A cluster that has IPv4 alone",
+        families::ipv4_only
+    ),
+    own!(
+        "ipv6-only",
+        "A cluster that has IPv6 alone",
+        families::ipv6_only
+    ),
+    own!(
+        "uninstall",
+        "Installed, used, removed: nodes and API are as before",
+        uninstall::residue
     ),
 ];
 
@@ -59,8 +203,7 @@ pub async fn run(name: &str) -> anyhow::Result<()> {
     let Some(scenario) = SCENARIOS.iter().find(|scenario| scenario.name == name) else {
         bail!("there is no scenario {name:?}; `make e2e-list` names them");
     };
-    let stage = Stage::set(ClusterSpec::demo(CLUSTER)).await?;
-    let figures = play(scenario, &stage).await?;
+    let figures = play(scenario).await?;
     println!("{figures}");
     Ok(())
 }
@@ -71,15 +214,21 @@ pub async fn run(name: &str) -> anyhow::Result<()> {
 /// One or more failed; each is named.
 pub async fn run_all() -> anyhow::Result<()> {
     Cluster::down(CLUSTER)?;
+    let begin = Instant::now();
     let mut failed = Vec::new();
-    for scenario in SCENARIOS {
-        // Each begins with the stage set, whatever the one before did to it.
-        let stage = Stage::set(ClusterSpec::demo(CLUSTER)).await?;
-        match play(scenario, &stage).await {
+    for (number, scenario) in (1..).zip(SCENARIOS) {
+        println!(
+            "{number}/{} after {} s",
+            SCENARIOS.len(),
+            begin.elapsed().as_secs()
+        );
+        match play(scenario).await {
             Ok(figures) => println!("{figures}"),
             Err(error) => {
                 eprintln!("scenario {}: FAILED: {error:#}", scenario.name);
                 failed.push(scenario.name);
+                // What it left half done is not to fail the next one.
+                Cluster::down(CLUSTER)?;
             }
         }
     }
@@ -95,12 +244,19 @@ pub async fn run_all() -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn play(scenario: &Scenario, stage: &Stage) -> anyhow::Result<Value> {
+async fn play(scenario: &Scenario) -> anyhow::Result<Value> {
     println!("scenario {}: {}", scenario.name, scenario.about);
     let start = Instant::now();
-    let mut figures = (scenario.run)(stage)
-        .await
-        .with_context(|| scenario.name.to_owned())?;
+    let outcome = match scenario.run {
+        Run::Own(run) => run().await,
+        Run::Shared(run) => {
+            // Each begins with the stage set, whatever the one before did to it.
+            let stage = Stage::set(ClusterSpec::demo(CLUSTER)).await?;
+            pods::delete_own(&stage).await?;
+            run(&stage).await
+        }
+    };
+    let mut figures = outcome.with_context(|| scenario.name.to_owned())?;
     figures["scenario"] = scenario.name.into();
     figures["seconds"] = start.elapsed().as_secs().into();
     println!(

@@ -1,9 +1,26 @@
 //! `weft-scenario`: what users do and what goes wrong, on a real cluster under traffic that can tell.
 
+mod agents;
+mod apiserver;
+mod badinput;
 mod catalogue;
+mod churn;
+mod config;
 mod connectivity;
 mod demo;
+mod drift;
 mod encapsulation;
+mod families;
+mod foreign;
+mod hostport;
+mod look;
+mod mtu;
+mod nodes;
+mod operator;
+mod pods;
+mod reach;
+mod under;
+mod uninstall;
 
 use std::process::ExitCode;
 

@@ -236,13 +236,16 @@ async fn pod_place(stage: &Stage, server: &Server) -> anyhow::Result<Place> {
         .find(|line| line.starts_with(&server.container))
         .and_then(|line| line.split_whitespace().nth(1))
         .with_context(|| format!("pod {} has no task on {}", server.name, server.node))?;
-    let mut enter = vec!["nsenter".to_owned()];
-    enter.extend(node.enter_arguments()?);
-    enter.extend([
+    let pid1 = node
+        .pid1()
+        .with_context(|| format!("node {} is off", server.node))?;
+    // Only the network is entered. In the node's process namespace a client would outlive a scenario
+    // that fails; and through the node's view of the machine's files it would see an old plan.
+    let enter = vec![
         "nsenter".to_owned(),
-        format!("--net=/proc/{pid}/ns/net"),
+        format!("--net=/proc/{}/root/proc/{pid}/ns/net", pid1.pid),
         "--".to_owned(),
-    ]);
+    ];
     Ok(Place {
         name: format!("pod-{}", server.node),
         enter,
