@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use futures::future::{try_join, try_join_all, try_join3};
+use futures::future::{try_join_all, try_join3};
 use k8s_openapi::api::core::v1 as core;
 use kube::Api;
 
@@ -80,13 +80,15 @@ impl Cluster {
             timeline.done("images loaded");
             Ok(())
         };
-        try_join(register, load).await?;
-        if saved.spec.dns {
-            cluster
-                .apply(&dns::manifests(&saved.spec).to_string())
-                .await?;
-            timeline.done("CoreDNS deployed");
-        }
+        let deploy = async {
+            if saved.spec.dns {
+                let manifests = dns::manifests(&saved.spec).to_string();
+                cluster.apply(&manifests).await?;
+                timeline.done("CoreDNS deployed");
+            }
+            Ok(())
+        };
+        try_join3(register, load, deploy).await?;
         Ok(cluster)
     }
 
