@@ -6,14 +6,16 @@ use std::time::Duration;
 use futures::{StreamExt, stream};
 use k8s_openapi::api::apps::v1::DaemonSet;
 use k8s_openapi::api::core::v1::Node;
-use kube::api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions};
+use kube::api::{DeleteParams, DynamicObject, Patch, PatchParams, PostParams, Preconditions};
 use kube::{Api, Client, Error, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
 use serde_json::json;
 use thiserror::Error as ThisError;
-use tracing::{info, warn};
+use tracing::warn;
 use weft_crds::{CONFIG_NAME, IPBlock, NetworkConfig, NodeNetwork, NodeReport};
 
+use crate::config::{Subject, resource};
+use crate::describe::{kind_of, log, object_of};
 use crate::events::Announcer;
 use crate::leader::Leadership;
 use crate::memory::{Memory, NodeId, Settled};
@@ -92,21 +94,21 @@ impl Executor {
         }
     }
 
-    /// Carries out actions and notes in `memory` what the API server answered. `config` is the one
+    /// Carries out actions and notes in `memory` what the API server answered. `subject` is the config
     /// that the plan was made from. What is left when the leadership ends is dropped.
     pub async fn apply(
         &self,
         actions: Vec<Action>,
-        config: &NetworkConfig,
+        subject: &Subject,
         memory: &mut Memory,
     ) -> Outcome {
         let mut outcome = Outcome::default();
         let creates = actions.iter().any(|a| matches!(a, Action::CreateBlock(_)));
-        let fresh = !creates || self.is_present(config).await;
+        let fresh = !creates || self.is_present(subject).await;
         let calls = actions
             .into_iter()
             .filter(|action| fresh || !matches!(action, Action::CreateBlock(_)))
-            .map(|action| self.one(action, config));
+            .map(|action| self.one(action, subject));
         let mut effects = stream::iter(calls).buffer_unordered(AT_ONCE);
         while let Some(effect) = effects.next().await {
             let mono = crate::clock::mono();
@@ -129,12 +131,11 @@ impl Executor {
 
     /// Whether the config is still the one that the plan was made from: pools and block sizes decide
     /// which blocks may be made.
-    async fn is_present(&self, config: &NetworkConfig) -> bool {
+    async fn is_present(&self, subject: &Subject) -> bool {
         let api: Api<NetworkConfig> = Api::all(self.client.clone());
         match limited(api.get_metadata_opt(CONFIG_NAME)).await {
             Ok(found) => found.is_some_and(|found| {
-                found.metadata.uid == config.metadata.uid
-                    && found.metadata.generation == config.metadata.generation
+                found.metadata.uid == subject.uid && found.metadata.generation == subject.generation
             }),
             Err(error) => {
                 warn!(%error, "can't read the NetworkConfig; no block is given out");
@@ -144,16 +145,16 @@ impl Executor {
     }
 
     /// None: it failed, or the leadership has ended.
-    async fn one(&self, action: Action, config: &NetworkConfig) -> Option<Effect> {
+    async fn one(&self, action: Action, subject: &Subject) -> Option<Effect> {
         let name = kind_of(&action);
         if !self.leadership.may_act() {
             self.metrics.acted(name, "dropped");
             return None;
         }
-        let (label, effect) = match self.carry_out(&action, config).await {
+        let (label, effect) = match self.carry_out(&action, subject).await {
             Ok(effect @ (Effect::Stale | Effect::Taken(_))) => ("conflict", Some(effect)),
             Ok(effect) => {
-                describe(&action);
+                log(&action);
                 ("done", Some(effect))
             }
             Err(error) => {
@@ -165,11 +166,7 @@ impl Executor {
         effect
     }
 
-    async fn carry_out(
-        &self,
-        action: &Action,
-        config: &NetworkConfig,
-    ) -> Result<Effect, ApplyError> {
+    async fn carry_out(&self, action: &Action, subject: &Subject) -> Result<Effect, ApplyError> {
         match action {
             Action::CreateBlock(block) => self.create_block(block).await,
             Action::AssignBlock(block) | Action::DrainBlock(block) => {
@@ -221,7 +218,7 @@ impl Executor {
                 let replaced = limited(call.replace(AGENT, &by_us(), daemonset)).await;
                 let effect = daemonset_effect(daemonset, replaced)?;
                 if *repair && matches!(effect, Effect::DaemonSet(_)) {
-                    self.announce(&repaired(), config).await?;
+                    self.announce(&repaired(), subject).await?;
                 }
                 Ok(effect)
             }
@@ -229,8 +226,12 @@ impl Executor {
                 let api: Api<NetworkConfig> = Api::all(self.client.clone());
                 conditional(limited(api.replace_status(CONFIG_NAME, &by_us(), config)).await)
             }
+            Action::Refuse(object) => {
+                let api = Api::<DynamicObject>::all_with(self.client.clone(), &resource());
+                conditional(limited(api.replace_status(CONFIG_NAME, &by_us(), object)).await)
+            }
             Action::Announce(announcement) => {
-                self.announce(announcement, config).await?;
+                self.announce(announcement, subject).await?;
                 Ok(Effect::Done)
             }
         }
@@ -243,9 +244,9 @@ impl Executor {
     async fn announce(
         &self,
         announcement: &Announcement,
-        config: &NetworkConfig,
+        subject: &Subject,
     ) -> Result<(), ApplyError> {
-        limited(self.announcer.announce(announcement, config)).await
+        limited(self.announcer.announce(announcement, &subject.reference)).await
     }
 
     /// The API server decides who gets a block: of two creations of one name, one is refused.
@@ -368,57 +369,5 @@ fn repaired() -> Announcement {
         warning: true,
         reason: "AgentRepaired".into(),
         note: "the DaemonSet weft-agent was edited and is put right; change spec.agent of the NetworkConfig instead".into(),
-    }
-}
-
-fn kind_of(action: &Action) -> &'static str {
-    match action {
-        Action::CreateBlock(_) => "create_block",
-        Action::AssignBlock(_) => "assign_block",
-        Action::DrainBlock(_) => "drain_block",
-        Action::ReleaseBlock { .. } => "release_block",
-        Action::DeleteBlock(_) => "delete_block",
-        Action::DeletePublished { .. } => "delete_published",
-        Action::SetNodeCondition { .. } => "set_node_condition",
-        Action::CreateDaemonSet(_) => "create_daemonset",
-        Action::ReplaceDaemonSet { .. } => "replace_daemonset",
-        Action::WriteStatus(_) => "write_status",
-        Action::Announce(_) => "announce",
-    }
-}
-
-fn object_of(action: &Action) -> String {
-    match action {
-        Action::CreateBlock(block)
-        | Action::AssignBlock(block)
-        | Action::DrainBlock(block)
-        | Action::DeleteBlock(block)
-        | Action::ReleaseBlock { block, .. } => format!("IPBlock {}", block.spec.cidr),
-        Action::DeletePublished { kind, node, .. } => match kind {
-            Published::Network => format!("NodeNetwork {}", node.0),
-            Published::Report => format!("NodeReport {}", node.0),
-        },
-        Action::SetNodeCondition { node, .. } => format!("Node {node}"),
-        Action::CreateDaemonSet(_) | Action::ReplaceDaemonSet { .. } => {
-            format!("DaemonSet {AGENT}")
-        }
-        Action::WriteStatus(_) | Action::Announce(_) => format!("NetworkConfig {CONFIG_NAME}"),
-    }
-}
-
-fn describe(action: &Action) {
-    let object = object_of(action);
-    match action {
-        Action::CreateBlock(block) | Action::AssignBlock(block) => {
-            info!(object, node = block.spec.node, "gave a block to a node");
-        }
-        Action::DrainBlock(block) => info!(object, node = block.spec.node, "drains a block"),
-        Action::ReleaseBlock { .. } => info!(object, "released a block"),
-        Action::SetNodeCondition { condition, .. } => {
-            info!(object, status = condition.status, "set NetworkUnavailable");
-        }
-        Action::WriteStatus(_) => tracing::debug!(object, "wrote the status"),
-        Action::Announce(said) => info!(reason = said.reason, "{}", said.note),
-        _ => info!(object, "did {}", kind_of(action)),
     }
 }

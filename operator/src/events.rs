@@ -1,8 +1,8 @@
 //! Events about the NetworkConfig.
 
-use kube::{Client, Resource};
+use k8s_openapi::api::core::v1::ObjectReference;
+use kube::Client;
 use kube_runtime::events::{Event, EventType, Recorder, Reporter};
-use weft_crds::NetworkConfig;
 
 use crate::plan::Announcement;
 
@@ -34,7 +34,7 @@ impl Announcer {
     pub async fn announce(
         &self,
         announcement: &Announcement,
-        config: &NetworkConfig,
+        about: &ObjectReference,
     ) -> Result<(), kube::Error> {
         let event = Event {
             type_: match announcement.warning {
@@ -46,7 +46,7 @@ impl Announcer {
             action: "Reconcile".into(),
             secondary: None,
         };
-        self.recorder.publish(&event, &config.object_ref(&())).await
+        self.recorder.publish(&event, about).await
     }
 }
 

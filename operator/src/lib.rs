@@ -2,7 +2,7 @@
 //!
 //! | module | what it does |
 //! |---|---|
-//! | [`observed`], [`memory`] | the view that a plan is made from |
+//! | [`config`], [`observed`], [`memory`] | the view that a plan is made from |
 //! | [`plan`] | pure: what to do |
 //! | [`watch`], [`apply`] | the API server: looking and doing |
 //! | [`leader`] | who of several operators acts |
@@ -12,6 +12,8 @@
 
 pub mod apply;
 pub mod clock;
+pub mod config;
+pub mod describe;
 pub mod events;
 #[cfg(test)]
 mod fixtures;

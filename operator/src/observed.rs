@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::config::{Subject, Unreadable, resource};
 use ipnet::IpNet;
 use k8s_openapi::api::apps::v1::DaemonSet;
 use k8s_openapi::api::core::v1::{Node, NodeCondition};
@@ -21,6 +22,8 @@ pub const NETWORK_UNAVAILABLE: &str = "NetworkUnavailable";
 pub struct Observed {
     /// The NetworkConfig `default`, if there is one.
     pub config: Option<Arc<NetworkConfig>>,
+    /// The NetworkConfig `default`, if there is one that this version doesn't understand.
+    pub unreadable: Option<Box<Unreadable>>,
     /// Nodes by name.
     pub nodes: BTreeMap<String, NodeFacts>,
     /// Blocks by the name of the object.
@@ -36,6 +39,15 @@ pub struct Observed {
 }
 
 impl Observed {
+    /// The NetworkConfig that there is, whether it can be read or not.
+    pub fn subject(&self) -> Option<Subject> {
+        match (&self.config, &self.unreadable) {
+            (Some(config), _) => Some(Subject::of(config.as_ref(), &())),
+            (None, Some(unreadable)) => Some(Subject::of(&unreadable.object, &resource())),
+            (None, None) => None,
+        }
+    }
+
     /// The report about a node, unless it is about another node that had the same name.
     pub fn report_of(&self, node: &NodeFacts) -> Option<&NodeReport> {
         self.reports

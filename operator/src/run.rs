@@ -146,9 +146,9 @@ impl Operator {
         let took = start.elapsed();
         self.metrics.planned(took, &figures);
         debug!(actions = actions.len(), ?took, "planned");
-        let outcome = match &observed.config {
-            Some(config) if !actions.is_empty() => {
-                self.executor.apply(actions, config, memory).await
+        let outcome = match observed.subject() {
+            Some(subject) if !actions.is_empty() => {
+                self.executor.apply(actions, &subject, memory).await
             }
             _ => Outcome::default(),
         };

@@ -10,15 +10,17 @@ use ipnet::IpNet;
 use k8s_openapi::api::apps::v1::DaemonSet;
 use k8s_openapi::api::core::v1::Node;
 use k8s_openapi::api::networking::v1::ServiceCIDR;
-use kube::api::ListParams;
+use kube::api::{DynamicObject, ListParams};
 use kube::{Api, Client, Error, Resource, ResourceExt};
-use kube_runtime::reflector::{Lookup, Store, store};
+use kube_runtime::reflector::store::Writer;
+use kube_runtime::reflector::{Lookup, Store};
 use kube_runtime::{WatchStreamExt, reflector, watcher};
 use serde::de::DeserializeOwned;
 use tokio::sync::Notify;
 use tracing::{debug, warn};
-use weft_crds::{CONFIG_NAME, IPBlock, NetworkConfig, NodeNetwork, NodeReport};
+use weft_crds::{IPBlock, NodeNetwork, NodeReport};
 
+use crate::config;
 use crate::observed::{NodeFacts, Observed};
 use crate::plan::daemonset::AGENT;
 
@@ -31,7 +33,7 @@ const CALL: Duration = Duration::from_secs(10);
 /// The copies. Cloning shares them.
 #[derive(Clone)]
 pub struct Watches {
-    configs: Store<NetworkConfig>,
+    configs: Store<DynamicObject>,
     nodes: Store<Node>,
     blocks: Store<IPBlock>,
     reports: Store<NodeReport>,
@@ -46,15 +48,16 @@ impl Watches {
     pub fn start(client: &Client, namespace: &str) -> Self {
         let wake = Arc::new(Notify::new());
         let plain = watcher::Config::default;
+        let configs = Api::all_with(client.clone(), &config::resource());
         let agents = Api::namespaced(client.clone(), namespace);
         let only_agent = plain().fields(&format!("metadata.name={AGENT}"));
         let watches = Watches {
-            configs: follow(Api::all(client.clone()), plain(), &wake, |_| {}),
-            nodes: follow(Api::all(client.clone()), plain(), &wake, trim_node),
-            blocks: follow(Api::all(client.clone()), plain(), &wake, |_| {}),
-            reports: follow(Api::all(client.clone()), plain(), &wake, |_| {}),
-            networks: follow(Api::all(client.clone()), plain(), &wake, |_| {}),
-            daemonsets: follow(agents, only_agent, &wake, |_| {}),
+            configs: follow(configs, config::resource(), plain(), &wake, |_| {}),
+            nodes: follow(Api::all(client.clone()), (), plain(), &wake, trim_node),
+            blocks: follow(Api::all(client.clone()), (), plain(), &wake, |_| {}),
+            reports: follow(Api::all(client.clone()), (), plain(), &wake, |_| {}),
+            networks: follow(Api::all(client.clone()), (), plain(), &wake, |_| {}),
+            daemonsets: follow(agents, (), only_agent, &wake, |_| {}),
             service_cidrs: Arc::default(),
             wake,
         };
@@ -80,9 +83,16 @@ impl Watches {
 
     /// The present view.
     pub fn view(&self) -> Observed {
-        let configs = self.configs.state();
+        let (config, unreadable) = match self.configs.find(config::is_the_one) {
+            None => (None, None),
+            Some(object) => match config::read(&object) {
+                Ok(config) => (Some(Arc::new(config)), None),
+                Err(unreadable) => (None, Some(unreadable)),
+            },
+        };
         Observed {
-            config: configs.into_iter().find(|c| c.name_any() == CONFIG_NAME),
+            config,
+            unreadable,
             nodes: self
                 .nodes
                 .state()
@@ -145,15 +155,22 @@ where
 }
 
 /// Keeps a copy of all objects that a watch tells of.
-fn follow<K>(api: Api<K>, config: watcher::Config, wake: &Arc<Notify>, trim: fn(&mut K)) -> Store<K>
+fn follow<K>(
+    api: Api<K>,
+    type_: <K as Resource>::DynamicType,
+    config: watcher::Config,
+    wake: &Arc<Notify>,
+    trim: fn(&mut K),
+) -> Store<K>
 where
     K: Resource + Lookup<DynamicType = <K as Resource>::DynamicType>,
     K: Clone + DeserializeOwned + Debug + Send + Sync + 'static,
-    <K as Resource>::DynamicType: Hash + Eq + Clone + Default + Debug + Unpin + Send + Sync,
+    <K as Resource>::DynamicType: Hash + Eq + Clone + Debug + Unpin + Send + Sync,
 {
-    let (reader, writer) = store();
+    let kind = <K as Resource>::kind(&type_).into_owned();
+    let writer = Writer::new(type_);
+    let reader = writer.as_reader();
     let wake = Arc::clone(wake);
-    let kind = <K as Resource>::kind(&Default::default()).into_owned();
     let stream = watcher(api, config)
         .default_backoff()
         .modify(move |object| {

@@ -334,3 +334,63 @@ async fn a_pool_over_the_range_of_services_stalls() {
     assert_eq!(stall.reason, "PoolOverlapsServices");
     running.abort();
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_config_that_this_version_cannot_read_stalls_and_changes_nothing() {
+    let (server, client) = prepared().await;
+    create_node(&client, "a").await;
+    let running = start(operator(&client, Leadership::always()));
+    create_config(&client, json!([{"cidr": "10.244.0.0/16"}])).await;
+    until("a block", async || blocks(&client).await.len() == 1).await;
+    let before = blocks(&client).await;
+
+    // A newer definition, which knows another mode.
+    let known = server
+        .kubectl(["get", "crd", "networkconfigs.weft.dev", "-o", "json"])
+        .await
+        .unwrap();
+    let newer = known
+        .stdout
+        .replace("\"Overlay\"", "\"Overlay\", \"Pigeon\"");
+    assert!(server.apply(&newer).await.unwrap().success());
+    let edit = r#"{"spec": {"mode": "Pigeon"}}"#;
+    until("the newer definition", async || {
+        let patch = [
+            "patch",
+            "networkconfig",
+            "default",
+            "--type=merge",
+            "--patch",
+            edit,
+        ];
+        server
+            .kubectl(patch)
+            .await
+            .is_ok_and(|output| output.success())
+    })
+    .await;
+    until("a stall that names the field", async || {
+        let path = "-o=jsonpath={.status.conditions[?(@.type==\"Stalled\")].message}";
+        let told = server
+            .kubectl(["get", "networkconfig", "default", path])
+            .await
+            .unwrap()
+            .stdout;
+        told.contains("spec.mode: unknown variant `Pigeon`")
+    })
+    .await;
+    assert_eq!(blocks(&client).await, before);
+
+    let edit = r#"{"spec": {"mode": "Overlay"}}"#;
+    let patch = [
+        "patch",
+        "networkconfig",
+        "default",
+        "--type=merge",
+        "--patch",
+        edit,
+    ];
+    assert!(server.kubectl(patch).await.unwrap().success());
+    until_condition(&client, "Reconciling", "True").await;
+    running.abort();
+}

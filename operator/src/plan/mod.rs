@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use k8s_openapi::api::apps::v1::DaemonSet;
 use k8s_openapi::api::core::v1::NodeCondition;
+use kube::api::DynamicObject;
 use weft_crds::{IPBlock, NetworkConfig};
 
 use crate::memory::{Memory, NodeId};
@@ -67,6 +68,8 @@ pub enum Action {
     },
     /// Write the status.
     WriteStatus(Box<NetworkConfig>),
+    /// Write the status of a config that can't be read.
+    Refuse(Box<DynamicObject>),
     /// Say something to people who look at the NetworkConfig.
     Announce(Announcement),
 }
@@ -124,10 +127,13 @@ pub struct Figures {
     pub stalled: bool,
 }
 
-/// The whole plan. Without a NetworkConfig nothing is done: what runs goes on as it is, and nothing
+/// The whole plan. Without a NetworkConfig that can be read nothing is done: what runs goes on as it is, and nothing
 /// is lost when the same config is applied again.
 pub fn plan(observed: &Observed, memory: &Memory, agent: &AgentSettings, now: Now) -> Plan {
     let mut plan = Plan::default();
+    if let Some(unreadable) = &observed.unreadable {
+        status::refuse(unreadable, now, &mut plan);
+    }
     let Some(config) = &observed.config else {
         return plan;
     };

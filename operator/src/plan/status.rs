@@ -2,6 +2,7 @@
 
 use ipnet::IpNet;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use serde_json::json;
 use weft_crds::{
     NetworkConfig, NetworkConfigStatus, NodeCount, PoolStatus,
     condition::{ADDRESSES_AVAILABLE, READY, RECONCILING, STALLED},
@@ -11,10 +12,43 @@ use super::blocks::{Shortage, ShortageCause};
 use super::check::Checked;
 use super::pools::{Family, blocks_in};
 use super::{Action, Announcement, Figures, Plan};
+use crate::config::Unreadable;
 use crate::observed::{NodeFacts, Now, Observed};
 
 /// The most names that a message lists.
 const NAMES: usize = 10;
+
+/// Adds the status of a config that can't be read, if it doesn't say so already.
+pub fn refuse(unreadable: &Unreadable, now: Now, plan: &mut Plan) {
+    plan.figures.stalled = true;
+    let object = &unreadable.object;
+    // What an older or newer version wrote may not fit either; then its times are lost.
+    let conditions = object.data["status"]["conditions"].clone();
+    let before = NetworkConfigStatus {
+        conditions: serde_json::from_value(conditions).unwrap_or_default(),
+        ..NetworkConfigStatus::default()
+    };
+    let verdict = |type_, status| Verdict {
+        type_,
+        status,
+        reason: "InvalidSpec".into(),
+        message: unreadable.message.clone(),
+    };
+    let generation = object.metadata.generation;
+    let after: Vec<Condition> = [verdict(READY, "False"), verdict(STALLED, "True")]
+        .into_iter()
+        .map(|verdict| dated(verdict, &before, generation, now))
+        .collect();
+    if after == before.conditions {
+        return;
+    }
+    for condition in &after {
+        plan.actions.extend(announcement(&before, condition));
+    }
+    let mut written = object.clone();
+    written.data["status"] = json!({"observedGeneration": generation, "conditions": after});
+    plan.actions.push(Action::Refuse(Box::new(written)));
+}
 
 /// What a condition says, before it is compared with what it said.
 struct Verdict {
