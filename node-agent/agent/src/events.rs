@@ -28,7 +28,6 @@ impl Events {
             controller: "weft-agent".into(),
             instance: Some(node.into()),
         };
-        let recorder = Recorder::new(client, reporter);
         // The UID that kubelet gives its own events about the node: tools look for that.
         let about = ObjectReference {
             uid: Some(node.into()),
@@ -45,6 +44,9 @@ impl Events {
                     action: "Reconcile".into(),
                     secondary: None,
                 };
+                // A recorder takes whatever has the same reason for a repetition, and keeps the first
+                // note. Each note here is another problem.
+                let recorder = Recorder::new(client.clone(), reporter.clone());
                 let sent = tokio::time::timeout(TIMEOUT, recorder.publish(&event, &about)).await;
                 if !matches!(sent, Ok(Ok(()))) {
                     tracing::debug!(reason = event.reason, "event not sent");
