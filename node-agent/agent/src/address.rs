@@ -3,15 +3,14 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use weft_crds::{NodeAddressMethod, NodeAddressSettings};
+use weft_kernel::Mac;
 use weft_kernel::underlay::{self, Method, NodeAddress};
-use weft_kernel::{Kernel, Mac};
 
 /// Where this node is in the underlay, going by what it has now.
 ///
 /// # Errors
 /// In words: what was looked for, what was found instead, and what to do.
-pub fn find(
-    kernel: &mut Kernel,
+pub async fn find(
     settings: &NodeAddressSettings,
     internal_ips: &[IpAddr],
 ) -> Result<NodeAddress, String> {
@@ -20,8 +19,9 @@ pub fn find(
         Method::CanReach(target) => Some(*target),
         _ => None,
     };
-    let facts = underlay::read(kernel, reach)
-        .map_err(|error| format!("cannot read the addresses of the node: {error}"))?;
+    let facts = underlay::read(reach)
+        .await
+        .map_err(|error| error.to_string())?;
     underlay::choose_address(&method, &facts).map_err(|error| error.to_string())
 }
 

@@ -7,6 +7,7 @@ use ipnet::IpNet;
 use tokio::sync::{mpsc, watch};
 use weft_crds::{NodeNetworkSpec, NodeReportSpec, Problem};
 use weft_kernel::capability::{self, Capability};
+use weft_kernel::underlay::NodeAddress;
 use weft_kernel::{Changes, Family, Watcher};
 
 use crate::address;
@@ -144,7 +145,7 @@ impl Engine {
                     }
                     let verdicts = inputs.verdicts.borrow().clone();
                     self.judge(&verdicts);
-                    let wait = tokio::task::block_in_place(|| self.reconcile());
+                    let wait = self.act().await;
                     self.say(&verdicts);
                     next = Instant::now() + wait;
                 }
@@ -163,18 +164,31 @@ impl Engine {
         }
     }
 
-    /// Makes the node what it should be. Gives the time until the next look.
-    fn reconcile(&mut self) -> Duration {
+    /// Makes the node what it should be, as soon as all is known that this depends on. Gives the time
+    /// until the next look.
+    async fn act(&mut self) -> Duration {
         self.problems.clear();
-        if !self.intake.complete() {
-            return RESYNC;
-        }
-        let cluster = &self.intake.cluster;
-        let (Some(config), Some(own)) = (cluster.config.clone(), cluster.own.clone()) else {
+        let Some((config, own)) = self.ready() else {
             return RESYNC;
         };
+        let found = address::find(&config.node_address, &own.internal_ips).await;
+        tokio::task::block_in_place(|| self.reconcile(config, own, found))
+    }
+
+    fn ready(&self) -> Option<(Config, OwnNode)> {
+        let cluster = &self.intake.cluster;
+        let known = cluster.config.clone().zip(cluster.own.clone());
+        known.filter(|_| self.intake.complete())
+    }
+
+    fn reconcile(
+        &mut self,
+        config: Config,
+        own: OwnNode,
+        found: Result<NodeAddress, String>,
+    ) -> Duration {
         self.uid.clone_from(&own.uid);
-        let Some(here) = self.here(&config, &own) else {
+        let Some(here) = self.here(&own, found) else {
             return RETRY;
         };
         self.publish_network(&own, &here.endpoint);
@@ -246,13 +260,8 @@ impl Engine {
 
     /// How other nodes reach this one, going by its addresses now; while these can't be found, as it
     /// was before.
-    fn here(&mut self, config: &Config, own: &OwnNode) -> Option<Here> {
+    fn here(&mut self, own: &OwnNode, found: Result<NodeAddress, String>) -> Option<Here> {
         let former = self.intake.cluster.own_endpoint().cloned();
-        let found = address::find(
-            self.dataplane.kernel(),
-            &config.node_address,
-            &own.internal_ips,
-        );
         let blocks: Vec<IpNet> = self
             .intake
             .cluster

@@ -109,9 +109,4 @@ impl Reconciler {
     pub fn foreign(&self) -> Option<&Foreign> {
         self.memory.as_ref().map(|memory| &memory.observed.foreign)
     }
-
-    /// The kernel, for whatever else there is to do.
-    pub fn kernel(&mut self) -> &mut Kernel {
-        &mut self.kernel
-    }
 }

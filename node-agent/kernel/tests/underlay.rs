@@ -1,9 +1,20 @@
 //! What is read of a node's devices and addresses.
 #![allow(clippy::unwrap_used)] // In helpers, as in tests.
 
+use std::net::IpAddr;
+
+use weft_kernel::Family;
 use weft_kernel::testing::{in_netns, sh};
-use weft_kernel::underlay::{Method, choose_address, read};
-use weft_kernel::{Family, Kernel};
+use weft_kernel::underlay::{Facts, Method, choose_address};
+
+/// Reads on this very thread, and so in its network namespace.
+fn read(reach: Option<IpAddr>) -> Facts {
+    let mut runtime = tokio::runtime::Builder::new_current_thread();
+    let runtime = runtime.enable_all().build().unwrap();
+    runtime
+        .block_on(weft_kernel::underlay::read(reach))
+        .unwrap()
+}
 
 #[test]
 fn a_node_is_read_as_it_is() {
@@ -16,8 +27,7 @@ fn a_node_is_read_as_it_is() {
             ip addr add 198.51.100.1/24 dev eth1
             ip route add default via 192.0.2.1 metric 50; ip route add default via 2001:db8::1 dev eth0
             ip route add 203.0.113.0/24 via 192.0.2.1 src 192.0.2.250");
-        let mut kernel = Kernel::open().unwrap();
-        let facts = read(&mut kernel, Some("203.0.113.5".parse().unwrap())).unwrap();
+        let facts = read(Some("203.0.113.5".parse().unwrap()));
         let eth0 = facts
             .links
             .iter()
@@ -66,9 +76,8 @@ fn a_node_is_read_as_it_is() {
 #[test]
 fn that_there_is_no_route_is_a_fact() {
     in_netns(|| {
-        let mut kernel = Kernel::open().unwrap();
         for target in ["192.0.2.1", "2001:db8::1"] {
-            let facts = read(&mut kernel, Some(target.parse().unwrap())).unwrap();
+            let facts = read(Some(target.parse().unwrap()));
             assert_eq!(facts.route, None, "{target}");
         }
     });

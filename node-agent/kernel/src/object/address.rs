@@ -14,16 +14,8 @@ pub(crate) struct Address {
     pub(crate) index: u32,
     pub(crate) address: IpAddr,
     pub(crate) prefix: u8,
-    /// `RT_SCOPE_*`.
-    pub(crate) scope: u8,
-    /// `IFA_F_*`.
-    pub(crate) flags: u32,
     /// Who set it (`IFA_PROTO`); `None` if the kernel is too old to say or nobody did.
     pub(crate) protocol: Option<u8>,
-    /// IPv4 label; by default the device's name.
-    pub(crate) label: Option<String>,
-    /// Seconds for which it stays at all; `u32::MAX` means for ever.
-    pub(crate) valid: u32,
 }
 
 /// Asks for all addresses of both families.
@@ -68,25 +60,10 @@ pub(crate) fn parse(message: Message<'_>) -> Option<Address> {
     let local = attributes.ip(IFA_LOCAL);
     let peer = attributes.ip(IFA_ADDRESS);
     let address = local.or(peer)?;
-    let cache = attributes.get(IFA_CACHEINFO).unwrap_or_default();
-    // struct ifa_cacheinfo: preferred, then valid lifetime.
-    let valid = cache.get(4..8).and_then(|bytes| bytes.try_into().ok());
-    let valid = valid.map_or(u32::MAX, u32::from_ne_bytes);
     Some(Address {
         index: u32::from_ne_bytes(header[4..8].try_into().ok()?),
         address,
         prefix: header[1],
-        scope: header[3],
-        flags: attributes.u32(IFA_FLAGS).unwrap_or(header[2].into()),
         protocol: attributes.u8(IFA_PROTO),
-        label: attributes.text(IFA_LABEL),
-        valid,
     })
-}
-
-impl Address {
-    pub(crate) fn is_secondary(&self) -> bool {
-        // The same bit means "temporary" for IPv6.
-        self.address.is_ipv4() && self.flags & libc::IFA_F_SECONDARY != 0
-    }
 }

@@ -21,8 +21,6 @@ pub(crate) struct Link {
     pub(crate) flags: u32,
     pub(crate) mtu: u32,
     pub(crate) mac: Option<Mac>,
-    /// `vxlan`, `veth`, `bridge`, ...; empty for hardware.
-    pub(crate) kind: String,
     pub(crate) vxlan: Option<VxlanInfo>,
     pub(crate) ipv4: BTreeMap<Setting, u32>,
 }
@@ -154,15 +152,14 @@ pub(crate) fn parse(message: Message<'_>) -> Option<Link> {
     let (header, attributes) = message.after(16).filter(|_| message.kind == RTM_NEWLINK)?;
     let word = |at: usize| Some(u32::from_ne_bytes(header.get(at..at + 4)?.try_into().ok()?));
     let info = attributes.nested(IFLA_LINKINFO);
-    let kind = info.text(IFLA_INFO_KIND).unwrap_or_default();
-    let vxlan = (kind == "vxlan").then(|| parse_vxlan(info.nested(IFLA_INFO_DATA)));
+    let is_vxlan = info.text(IFLA_INFO_KIND).as_deref() == Some("vxlan");
+    let vxlan = is_vxlan.then(|| parse_vxlan(info.nested(IFLA_INFO_DATA)));
     Some(Link {
         index: word(4)?,
         flags: word(8)?,
         name: attributes.text(IFLA_IFNAME)?.parse().ok()?,
         mtu: attributes.u32(IFLA_MTU).unwrap_or_default(),
         mac: attributes.get(IFLA_ADDRESS).and_then(Mac::from_slice),
-        kind,
         vxlan,
         ipv4: parse_ipv4(attributes),
     })

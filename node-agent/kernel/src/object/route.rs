@@ -36,13 +36,6 @@ pub(crate) fn dump(family: Family) -> Request {
     Request::new(RTM_GETROUTE, 0, &header)
 }
 
-/// Asks for the routes of one table. Kernels that cannot select send all of them.
-pub(crate) fn dump_table(family: Family, table: u32) -> Request {
-    let mut request = dump(family);
-    request.u32(RTA_TABLE, table);
-    request
-}
-
 /// Makes or replaces a route, as `flags` say. `index` is that of the target's device.
 pub(crate) fn set(flags: i32, key: &RouteKey, route: &Route, index: Option<u32>) -> Request {
     let (kind, onlink, scope) = match &route.target {
@@ -99,27 +92,6 @@ pub(crate) fn delete(key: &RouteKey) -> Request {
     let mut request = Request::new(RTM_DELROUTE, 0, &header);
     identify(&mut request, key);
     request
-}
-
-/// Asks which route packets to `destination` take.
-pub(crate) fn get(destination: IpAddr) -> Request {
-    let (family, bits) = if destination.is_ipv4() {
-        (AF_INET, 32)
-    } else {
-        (AF_INET6, 128)
-    };
-    let mut header = [0; 12];
-    header[0] = family;
-    header[1] = bits;
-    let mut request = Request::new(RTM_GETROUTE, 0, &header);
-    request.ip(RTA_DST, destination);
-    request
-}
-
-/// Reads the answer to [`get`]: device index and source address.
-pub(crate) fn parse_lookup(message: Message<'_>) -> Option<(u32, Option<IpAddr>)> {
-    let (_, attributes) = message.after(12).filter(|_| message.kind == RTM_NEWROUTE)?;
-    Some((attributes.u32(RTA_OIF)?, attributes.ip(RTA_PREFSRC)))
 }
 
 /// Reads one route; `None` for those that are only cached.

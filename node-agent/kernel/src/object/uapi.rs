@@ -61,8 +61,6 @@ pub(crate) const NUD_PERMANENT: u16 = 0x80;
 // linux/if_addr.h
 pub(crate) const IFA_ADDRESS: u16 = 1;
 pub(crate) const IFA_LOCAL: u16 = 2;
-pub(crate) const IFA_LABEL: u16 = 3;
-pub(crate) const IFA_CACHEINFO: u16 = 6;
 pub(crate) const IFA_FLAGS: u16 = 8;
 pub(crate) const IFA_PROTO: u16 = 11;
 pub(crate) const IFA_F_NODAD: u32 = 0x02;

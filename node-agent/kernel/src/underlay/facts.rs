@@ -1,14 +1,10 @@
-//! What the node has: devices, addresses, default routes.
+//! What the node has, as values: devices, addresses, default routes.
 
 use std::net::IpAddr;
 
 use ipnet::IpNet;
-use nix::libc;
 
-use crate::kernel::Kernel;
 use crate::names::DeviceName;
-use crate::netlink::Error;
-use crate::object::{address, link, route};
 use crate::state::Family;
 
 /// All that a choice depends on.
@@ -80,95 +76,4 @@ pub struct RouteTo {
     pub device: DeviceName,
     /// With this source address.
     pub source: Option<IpAddr>,
-}
-
-const MAIN_TABLE: u32 = 254;
-
-/// Reads what the node has, and how `reach` is reached. Changes nothing.
-///
-/// # Errors
-/// The kernel cannot be read. That there is no route to `reach` is no error: then
-/// [`Facts::route`] is empty.
-pub fn read(kernel: &mut Kernel, reach: Option<IpAddr>) -> Result<Facts, Error> {
-    let links = kernel.route.dump(&link::dump(), link::parse)?;
-    let name = |index: u32| {
-        links
-            .iter()
-            .find(|link| link.index == index)
-            .map(|link| link.name)
-    };
-    let addresses = kernel.route.dump(&address::dump(), address::parse)?;
-    let addresses = addresses
-        .into_iter()
-        .filter_map(|address| address_facts(name(address.index)?, address))
-        .collect();
-    let mut facts = Facts {
-        addresses,
-        ..Facts::default()
-    };
-    for family in Family::BOTH {
-        let routes = kernel
-            .route
-            .dump(&route::dump_table(family, MAIN_TABLE), route::parse)?;
-        let default = routes.into_iter().filter(|route| {
-            route.key.destination.prefix_len() == 0 && route.key.table == MAIN_TABLE
-        });
-        facts.default_routes.extend(default.filter_map(|route| {
-            Some(DefaultRoute {
-                family,
-                device: name(route.index)?,
-                metric: route.key.metric,
-            })
-        }));
-    }
-    if let Some(destination) = reach {
-        let mut found = None;
-        let asked = kernel.route.get(&route::get(destination), |message| {
-            found = route::parse_lookup(message);
-        });
-        match asked {
-            Err(error) if !unreachable(&error) => return Err(error),
-            _ => {}
-        }
-        facts.route = found.and_then(|(index, source)| {
-            Some(RouteTo {
-                device: name(index)?,
-                source,
-            })
-        });
-    }
-    facts.links = links
-        .into_iter()
-        .map(|link| LinkFacts {
-            usable: link.is_up() && link.has_carrier(),
-            name: link.name,
-            kind: link.kind,
-            mtu: link.mtu,
-        })
-        .collect();
-    Ok(facts)
-}
-
-fn unreachable(error: &Error) -> bool {
-    use nix::errno::Errno::{EACCES, EHOSTUNREACH, EINVAL, ENETUNREACH};
-    matches!(
-        error.errno(),
-        Some(ENETUNREACH | EHOSTUNREACH | EACCES | EINVAL)
-    )
-}
-
-fn address_facts(device: DeviceName, found: address::Address) -> Option<AddressFacts> {
-    let has = |flag: u32| found.flags & flag != 0;
-    Some(AddressFacts {
-        device,
-        address: IpNet::new(found.address, found.prefix).ok()?,
-        scope: found.scope,
-        secondary: found.is_secondary(),
-        temporary: found.address.is_ipv6() && has(libc::IFA_F_TEMPORARY),
-        deprecated: has(libc::IFA_F_DEPRECATED),
-        tentative: has(libc::IFA_F_TENTATIVE) || has(libc::IFA_F_DADFAILED),
-        expires: found.valid != u32::MAX,
-        label: found.label.filter(|label| label != device.as_str()),
-        protocol: found.protocol,
-    })
 }

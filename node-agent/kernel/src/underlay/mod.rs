@@ -5,8 +5,10 @@ mod candidate;
 mod choose;
 mod device;
 mod facts;
+mod read;
 
 pub use candidate::Refusal;
 pub use choose::{ChooseError, Method, NodeAddress, choose_address};
 pub use device::matches;
-pub use facts::{AddressFacts, DefaultRoute, Facts, LinkFacts, RouteTo, read};
+pub use facts::{AddressFacts, DefaultRoute, Facts, LinkFacts, RouteTo};
+pub use read::{ReadError, read};
