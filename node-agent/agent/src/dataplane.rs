@@ -11,7 +11,8 @@ use weft_crds::Problem;
 use weft_ipam::{Attachment, NodeBlock, NodeConfig, NodePodAddresses, Store};
 use weft_kernel::pod;
 use weft_kernel::{
-    Action, Changes, Errno, Failure, Foreign, Kernel, Reconciler, Route, RouteTarget, Scope, State,
+    Action, Changes, Errno, Failure, Foreign, Kernel, Reconciler, Route, RouteKey, RouteTarget,
+    Scope, State,
 };
 
 use crate::cluster::{Config, OwnBlock, Peer};
@@ -166,11 +167,12 @@ impl Dataplane {
             .iter()
             .filter(|failure| !under_way(failure))
             .collect();
+        // First what is often the cause: a report has room for a few problems only.
+        if let Some(foreign) = self.reconciler.foreign() {
+            report_foreign(foreign, &pools, outcome);
+        }
         for failure in &failures {
             problem(outcome, "NotProgrammed", failure.to_string());
-        }
-        if let Some(foreign) = self.reconciler.foreign() {
-            report_foreign(foreign, outcome);
         }
         let node = node_config(target);
         let resized = self.resize(&node, target.sizes, &attachments, outcome);
@@ -305,7 +307,7 @@ fn under_way(failure: &Failure) -> bool {
     of_pod && matches!(failure.error.errno(), Some(Errno::ENODEV | Errno::ENETDOWN))
 }
 
-fn report_foreign(foreign: &Foreign, outcome: &mut Outcome) {
+fn report_foreign(foreign: &Foreign, pools: &[IpNet], outcome: &mut Outcome) {
     for vxlan in &foreign.vxlans {
         problem(
             outcome,
@@ -320,14 +322,21 @@ fn report_foreign(foreign: &Foreign, outcome: &mut Outcome) {
         let device = route
             .device
             .map_or_else(String::new, |device| format!(" through {device}"));
-        problem(
-            outcome,
-            "ForeignRoute",
+        let RouteKey {
+            destination, table, ..
+        } = &route.key;
+        let protocol = route.protocol;
+        let inside = pools.iter().any(|pool| pool.contains(destination));
+        let message = if inside {
             format!(
-                "a route to {}{device} in table {} (protocol {}) was made by another tool inside a pool; remove the route, or choose another pool",
-                route.key.destination, route.key.table, route.protocol
-            ),
-        );
+                "a route to {destination}{device} in table {table} (protocol {protocol}) was made by another tool inside a pool; remove the route, or choose another pool"
+            )
+        } else {
+            format!(
+                "a route to {destination}{device} was made by another tool in table {table}, which is Weft's (protocol {protocol}); remove the route, or put it into another table"
+            )
+        };
+        problem(outcome, "ForeignRoute", message);
     }
     for address in &foreign.addresses {
         problem(
