@@ -6,6 +6,7 @@ SHELL := /bin/bash
 
 export WEFT_CACHE ?= $(HOME)/.cache/weft
 TESTBED := cargo run --quiet --release -p weft-e2e --bin weft-testbed --
+BENCH := cargo run --quiet --release --locked -p weft-bench --
 SCENARIO := cargo run --quiet --release -p weft-scenarios --bin weft-scenario --
 
 .PHONY: help
@@ -19,7 +20,7 @@ deps: ## Install and build what is missing: Debian packages, Kubernetes, Helm, C
 .PHONY: binaries
 binaries: ## Build the static binaries that go into the image, and the testbed.
 	@echo "building the binaries (5 minutes the first time)"
-	@cargo build --release --locked -p weft-operator -p weft-agent -p weft-cni -p weft-load -p kubectl-weft -p weft-e2e -p weft-scenarios
+	@cargo build --release --locked -p weft-operator -p weft-agent -p weft-cni -p weft-load -p kubectl-weft -p weft-e2e -p weft-scenarios -p weft-bench
 
 .PHONY: demo
 demo: deps binaries ## A real cluster of three nodes; paths changed under traffic; nothing lost.
@@ -33,6 +34,7 @@ demo-down: ## Remove every trace of the demo.
 crds: ## Write the manifests and the reference that follow from the API types.
 	@cargo run --quiet -p weft-crds --bin crdgen crds/yaml
 	@cp crds/yaml/*.yaml charts/weft/files/crds/
+	@cargo run --quiet -p weft-crds --bin docgen docs/reference
 
 .PHONY: lint
 lint: ## Formatting, clippy, licences.
@@ -63,5 +65,6 @@ test: lint unit e2e-all ## All tests. Exits non-zero on any failure.
 	@echo "all tests passed"
 
 .PHONY: bench
-bench: deps binaries ## Ratios, measured side by side.
-	@$(SCENARIO) bench
+bench: deps binaries ## Ratios, measured side by side, in 12 minutes: make bench [ROUNDS=5] [FIGURES=...]
+	@cargo build --quiet --release --locked -p weft-kernel --example program_peers
+	@$(BENCH) --rounds $(or $(ROUNDS),5) $(FIGURES)

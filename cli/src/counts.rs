@@ -1,9 +1,6 @@
 //! What the counts of agents mean.
 
-use weft_crds::BlockUsage;
-
-/// Agents count in steps of so many addresses, and exactly when no more than so many are left.
-const STEP: u64 = 16;
+use weft_crds::{BlockUsage, USAGE_STEP as STEP};
 
 /// The least and the most addresses that a reported count can stand for.
 pub fn span(usage: &BlockUsage) -> (u64, u64) {

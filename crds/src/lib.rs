@@ -27,8 +27,8 @@ pub use config::{
     NetworkConfigSpec, NodeAddressMethod, NodeAddressSettings, OverlaySettings, Pool,
 };
 pub use node::{
-    BlockUsage, NodeNetwork, NodeNetworkSpec, NodeReport, NodeReportSpec, PeerPath, PeerReport,
-    Problem,
+    BlockUsage, LONGEST_MESSAGE, NodeNetwork, NodeNetworkSpec, NodeReport, NodeReportSpec,
+    PeerPath, PeerReport, Problem, USAGE_STEP,
 };
 pub use reference::reference;
 pub use status::{NetworkConfigStatus, NodeCount, PoolStatus, condition};

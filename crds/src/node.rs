@@ -123,6 +123,13 @@ pub struct NodeReportSpec {
     pub problems: Vec<Problem>,
 }
 
+/// Counts of used addresses in a report are exact when no more than so many are left, else rounded down
+/// to a multiple of it.
+pub const USAGE_STEP: u64 = 16;
+
+/// The longest message of a problem, in bytes: what an event can carry too.
+pub const LONGEST_MESSAGE: usize = 1024;
+
 /// A block and how full it is. Counts are coarse while there is room, so that a report is not
 /// written for every pod.
 #[derive(Serialize, Deserialize, JsonSchema, Debug, Clone, PartialEq, Eq)]

@@ -156,7 +156,10 @@ impl Dataplane {
             .attachments()
             .map_err(|error| format!("cannot read the address store: {error}"))?;
         let desired = network::desired(&inputs(&attachments));
-        self.prepare_settings(&desired, remember)?;
+        if let Err(message) = self.prepare_settings(&desired, remember) {
+            problem(outcome, "SettingsNotPrepared", message);
+            return Ok(false);
+        }
         let report = self
             .reconciler
             .reconcile(&desired, &scope)

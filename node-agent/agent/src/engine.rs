@@ -385,7 +385,9 @@ impl Engine {
             problems: &problems,
         });
         self.outputs.events.problems(&report.problems);
-        send_if_new(&self.outputs.health, Health::of(&report));
+        let peers = report::health(&self.paths, verdicts);
+        let health = Health::of(&report, &peers, &self.outcome.usage);
+        send_if_new(&self.outputs.health, health);
         send_if_new(&self.outputs.report, Some((self.uid.clone(), report)));
     }
 
@@ -443,7 +445,8 @@ fn kernel_lacks() -> Option<Problem> {
 }
 
 /// Problems that may go away by trying again, without a notification.
-const TRANSIENT: [&str; 6] = [
+const TRANSIENT: [&str; 7] = [
+    "SettingsNotPrepared",
     "NotProgrammed",
     "KernelNotRead",
     "MTUNotSet",

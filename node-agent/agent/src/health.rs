@@ -1,5 +1,6 @@
 //! What the agent says over HTTP: `/livez`, `/readyz` and `/metrics`.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -13,6 +14,8 @@ use prometheus_client::registry::Registry;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use weft_crds::{NodeReportSpec, PeerPath};
+
+use crate::report::{self, Usage};
 
 /// What is said.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -33,8 +36,13 @@ pub struct Health {
 }
 
 impl Health {
-    /// Of a report.
-    pub fn of(report: &NodeReportSpec) -> Self {
+    /// Of a report, the health of all peers, and the exact use of the blocks: a report lists no more
+    /// than some peers, and counts coarsely.
+    pub fn of(
+        report: &NodeReportSpec,
+        peers: &BTreeMap<String, report::Health>,
+        usage: &[Usage],
+    ) -> Self {
         let count = |wanted: PeerPath| {
             let paths = report.peers.iter().flat_map(|peer| [peer.ipv4, peer.ipv6]);
             paths.filter(|path| *path == Some(wanted)).count() as i64
@@ -46,17 +54,16 @@ impl Health {
         Self {
             ready: report.forwarding,
             why: why.unwrap_or_else(|| "no peer has answered a probe yet".into()),
-            peers: report.peers.len() as i64,
-            answering: report.peers.iter().filter(|peer| peer.answers).count() as i64,
+            peers: peers.len() as i64,
+            answering: peers
+                .values()
+                .filter(|health| **health == report::Health::Answers)
+                .count() as i64,
             vxlan: count(PeerPath::VXLAN),
             direct: count(PeerPath::Direct),
             problems: report.problems.len() as i64,
-            used: report.blocks.iter().map(|block| block.used as i64).sum(),
-            capacity: report
-                .blocks
-                .iter()
-                .map(|block| block.capacity as i64)
-                .sum(),
+            used: usage.iter().map(|block| block.used as i64).sum(),
+            capacity: usage.iter().map(|block| block.capacity as i64).sum(),
             mtu: report.mtu.map_or(0, i64::from),
             generation: report.observed_generation.unwrap_or_default(),
         }
@@ -148,7 +155,9 @@ mod tests {
             mtu: Some(1450),
             ..Default::default()
         };
-        let text = Health::of(&report).metrics().unwrap();
+        let text = Health::of(&report, &BTreeMap::new(), &[])
+            .metrics()
+            .unwrap();
         for line in [
             "weft_agent_ready 1",
             "weft_agent_mtu_bytes 1450",

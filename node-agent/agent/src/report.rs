@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 
 use ipnet::IpNet;
-use weft_crds::{BlockUsage, NodeReportSpec, PeerPath, PeerReport, Problem};
+use weft_crds::{
+    BlockUsage, LONGEST_MESSAGE, NodeReportSpec, PeerPath, PeerReport, Problem, USAGE_STEP,
+};
 use weft_kernel::Family;
 
 use crate::mode::{Path, Paths};
@@ -13,9 +15,6 @@ use crate::probe::{Channel, Key, Verdict, Verdicts};
 const MOST_PEERS: usize = 64;
 /// The most problems that a report lists.
 const MOST_PROBLEMS: usize = 16;
-/// Counts of used addresses are exact within so many of the capacity, else rounded down to a
-/// multiple of it.
-const EXACT_WITHIN: u64 = 16;
 
 /// How a peer is doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -113,6 +112,7 @@ pub fn report(facts: &Facts) -> NodeReportSpec {
     let mut problems = facts.problems.to_vec();
     problems.extend(broken_peers(&health));
     problems.truncate(MOST_PROBLEMS);
+    problems.iter_mut().for_each(shorten);
     NodeReportSpec {
         node_uid: facts.uid.into(),
         observed_generation: facts.generation,
@@ -127,14 +127,25 @@ pub fn report(facts: &Facts) -> NodeReportSpec {
 }
 
 fn block_usage(usage: &Usage) -> BlockUsage {
-    let exact = usage.used + EXACT_WITHIN >= usage.capacity || usage.used == 0;
+    let exact = usage.used + USAGE_STEP >= usage.capacity || usage.used == 0;
     // One in use must not look like none: an empty block is taken back.
-    let coarse = (usage.used / EXACT_WITHIN * EXACT_WITHIN).max(1);
+    let coarse = (usage.used / USAGE_STEP * USAGE_STEP).max(1);
     BlockUsage {
         cidr: usage.block.to_string(),
         capacity: usage.capacity,
         used: if exact { usage.used } else { coarse },
         drained: !usage.open && usage.used == 0,
+    }
+}
+
+/// The API server refuses a report with a longer message, and so all that it says.
+fn shorten(problem: &mut Problem) {
+    if problem.message.len() > LONGEST_MESSAGE {
+        let room = LONGEST_MESSAGE - '…'.len_utf8();
+        problem
+            .message
+            .truncate(problem.message.floor_char_boundary(room));
+        problem.message.push('…');
     }
 }
 
@@ -289,6 +300,19 @@ mod tests {
             open: true,
         };
         assert_eq!(block_usage(&usage).used, reported);
+    }
+
+    #[test]
+    fn a_message_is_never_longer_than_the_api_server_takes() {
+        for message in ["x".repeat(1024), "x".repeat(1025), "\u{e4}".repeat(1000)] {
+            let mut problem = Problem {
+                reason: "R".into(),
+                message: message.clone(),
+            };
+            shorten(&mut problem);
+            assert!(problem.message.len() <= LONGEST_MESSAGE);
+            assert_eq!(problem.message == message, message.len() <= LONGEST_MESSAGE);
+        }
     }
 
     #[test]

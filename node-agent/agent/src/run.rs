@@ -55,7 +55,7 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     // Listening begins before the first look, so that nothing is missed in between.
     let kernel = Watcher::open()?;
     let dataplane = Dataplane::open(&options.state.join("ipam"), sysctl)?;
-    let client = client()?;
+    let client = client().await?;
 
     let (api_inputs, api) = mpsc::channel(1024);
     watches::start(&client, &options.node, &api_inputs);
@@ -105,8 +105,9 @@ pub async fn stop_signal() -> anyhow::Result<()> {
     Ok(())
 }
 
-fn client() -> anyhow::Result<kube::Client> {
-    let mut config = kube::Config::incluster().context("cannot find the API server")?;
+async fn client() -> anyhow::Result<kube::Client> {
+    let config = kube::Config::infer().await;
+    let mut config = config.context("no way to the API server: set KUBECONFIG, or run in a pod")?;
     config.connect_timeout = Some(Duration::from_secs(5));
     // Longer than the API server keeps a watch open.
     config.read_timeout = Some(Duration::from_secs(295));

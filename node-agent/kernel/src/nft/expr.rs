@@ -104,6 +104,28 @@ impl Rule {
             .compare(REGISTER, false, &LO.to_ne_bytes())
     }
 
+    /// Only packets that came in through a device whose name begins so, or doesn't.
+    pub(super) fn from_devices(self, prefix: &str, equal: bool) -> Self {
+        self.meta(libc::NFT_META_IIFNAME as u32, REGISTER).compare(
+            REGISTER,
+            equal,
+            prefix.as_bytes(),
+        )
+    }
+
+    /// Only packets whose source isn't reached through the device that they came in by.
+    pub(super) fn from_elsewhere(self) -> Self {
+        let result = 1; // NFT_FIB_RESULT_OIF
+        let source_by_device = 1 | 8; // NFTA_FIB_F_SADDR, NFTA_FIB_F_IIF
+        let whether = 32; // NFTA_FIB_F_PRESENT
+        self.add("fib", |fib| {
+            fib.be32(1, REGISTER)
+                .be32(2, result)
+                .be32(3, source_by_device | whether);
+        })
+        .compare(REGISTER, true, &[0])
+    }
+
     /// Only packets that have all bits of `mark`.
     pub(super) fn marked(self, mark: u32) -> Self {
         let bytes = mark.to_ne_bytes();

@@ -103,6 +103,11 @@ const RAW: i32 = -300;
 const DSTNAT: i32 = -100;
 const SRCNAT: i32 = 100;
 
+/// What the names of Weft's devices begin with; those of pods go on in hexadecimal.
+const DEVICES: &str = "weft";
+/// What the names of devices to other nodes begin with.
+const BETWEEN_NODES: &str = "weft.";
+
 const MARTIAN: &str = "martian";
 const HOSTPORTS: &str = "hostports";
 const HOSTPORT_PRE: &str = "hostport-pre";
@@ -156,6 +161,10 @@ pub(super) fn rules(table: &NftTable) -> Vec<RuleLayout> {
             let rule = loopback(Rule::new().not_from_lo().family(family), family, end);
             add(MARTIAN, "loopback addresses stay on the node", rule.drop());
         }
+    }
+    for family in Family::BOTH {
+        let rule = spoofed(family).drop();
+        add(MARTIAN, "pods send from their own addresses only", rule);
     }
     for family in Family::BOTH {
         let names = set_names(family);
@@ -232,6 +241,24 @@ fn snat(
             rule.constant(&node).snat(family),
         );
     }
+}
+
+/// Packets from a pod whose source isn't routed back to it. IPv6 has no other check of that;
+/// IPv4 has `rp_filter`, which others may set. On the devices between nodes it would be wrong
+/// to check: there a packet may come by another path than the answer goes.
+fn spoofed(family: Family) -> Rule {
+    let rule = Rule::new()
+        .from_devices(DEVICES, true)
+        .from_devices(BETWEEN_NODES, false)
+        .family(family);
+    let rule = match family {
+        Family::V4 => rule,
+        // Neighbour discovery has such sources (RFC 4861); they are never forwarded.
+        Family::V6 => rule
+            .address_under(family, End::Source, &[0xff, 0xc0], &[0xfe, 0x80], false)
+            .address_under(family, End::Source, &[0xff; 16], &[0; 16], false),
+    };
+    rule.from_elsewhere()
 }
 
 /// Packets from a pool to outside of every pool that aren't multicast or to this node.

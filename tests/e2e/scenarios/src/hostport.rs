@@ -84,9 +84,8 @@ async fn without_conflict(stage: &Stage) -> anyhow::Result<usize> {
         }]);
         if *protocol == "TCP" {
             pod["spec"]["containers"][0]["image"] = "localhost/tools:dev".into();
-            let serve = format!(
-                "mkdir /tmp/www; echo {name} > /tmp/www/name; exec httpd -f -p 8080 -h /tmp/www"
-            );
+            let serve =
+                format!("mkdir /www; echo {name} > /www/name; exec httpd -f -p 8080 -h /www");
             pod["spec"]["containers"][0]["command"] = json!(["sh", "-c", serve]);
             pod["spec"]["containers"][0]["args"] = Value::Null;
         }
