@@ -118,11 +118,6 @@ pub struct Pool {
     /// empties and can be removed.
     #[serde(default)]
     pub disabled: bool,
-
-    /// Whether packets from this pool to an address in no pool get the address of the node as their
-    /// source.
-    #[serde(default = "yes")]
-    pub nat_outgoing: bool,
 }
 
 impl Pool {
@@ -308,9 +303,6 @@ pub enum LogLevel {
     Debug,
 }
 
-fn yes() -> bool {
-    true
-}
 fn default_vni() -> u32 {
     4873
 }

@@ -136,8 +136,8 @@ pub fn bad_configs() -> Vec<(Value, Parts)> {
             vec!["spec.pools", "at most 16"],
         ),
         (
-            pools(json!([{"cidr": "10.244.0.0/16", "natOutgoing": "yes"}])),
-            vec!["spec.pools[0].natOutgoing", "must be of type boolean"],
+            pools(json!([{"cidr": "10.244.0.0/16", "disabled": "yes"}])),
+            vec!["spec.pools[0].disabled", "must be of type boolean"],
         ),
         (
             json!({"mtu": 575}),
@@ -291,9 +291,7 @@ pub fn good_configs() -> Vec<Value> {
         sized("10.0.0.0/8", json!(16)),
         sized("10.244.0.0/24", json!(29)),
         sized("fd00::/64", json!(125)),
-        pools(
-            json!([{"cidr": "10.0.0.0/16"}, {"cidr": "10.1.0.0/16", "disabled": true, "natOutgoing": false}]),
-        ),
+        pools(json!([{"cidr": "10.0.0.0/16"}, {"cidr": "10.1.0.0/16", "disabled": true}])),
         pools(Value::Array(
             (0..16)
                 .map(|i| json!({"cidr": format!("10.{i}.0.0/16")}))

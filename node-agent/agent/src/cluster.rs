@@ -59,8 +59,6 @@ pub struct Pool {
     pub cidr: IpNet,
     /// Takes no new addresses.
     pub disabled: bool,
-    /// Packets that leave the cluster get the address of the node.
-    pub nat_outgoing: bool,
 }
 
 /// This node's Node object.
@@ -279,7 +277,6 @@ impl Config {
                 Ok(Pool {
                     cidr: parse(&pool.cidr).map_err(|error| format!("pools: cidr: {error}"))?,
                     disabled: pool.disabled,
-                    nat_outgoing: pool.nat_outgoing,
                 })
             })
             .collect::<Result<_, String>>()?;

@@ -11,7 +11,6 @@ pub(crate) fn config(encapsulation: Encapsulation) -> Config {
     let pool = |cidr: &str| Pool {
         cidr: cidr.parse().unwrap(),
         disabled: false,
-        nat_outgoing: true,
     };
     Config {
         generation: 1,

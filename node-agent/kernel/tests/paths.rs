@@ -168,7 +168,11 @@ fn stream(from: &Node, to: &Node, family: Family, stop: &AtomicBool) -> Tally {
 #[test]
 fn a_thousand_changes_of_path_lose_nothing() {
     let lab = Lab::new(2);
-    let states = |node: &Node| PATHS.map(|path| lab.desired(node.number, path));
+    let state = |node: &Node, path| State {
+        nft: Some(lab.table(node.number)),
+        ..lab.desired(node.number, path)
+    };
+    let states = |node: &Node| PATHS.map(|path| state(node, path));
     let mut nodes: Vec<(Kernel, [State; 4])> = lab
         .nodes
         .iter()

@@ -37,17 +37,8 @@ fn hostport(protocol: u8, host: Option<IpAddr>, port: u16, address: IpAddr) -> H
 fn desired(lab: &Lab, node: &Node, path: Path) -> State {
     let mut state = lab.desired(node.number, path);
     let number = node.number;
-    let mut table = NftTable {
-        pools: ["10.244.0.0/16", "fd00:10:244::/48"]
-            .map(|pool| pool.parse().unwrap())
-            .into(),
-        ..NftTable::default()
-    };
+    let mut table = lab.table(number);
     for family in Family::BOTH {
-        match pod_address(number, family, 1) {
-            IpAddr::V4(v4) => table.node_v4 = Some(v4),
-            IpAddr::V6(v6) => table.node_v6 = Some(v6),
-        }
         let pod = pod_address(number, family, 5);
         let host = Some(underlay(number, family));
         let ports = [(6, None, 8080), (17, None, 8080), (17, host, 8081)];

@@ -123,7 +123,7 @@ impl Rule {
                 .be32(2, result)
                 .be32(3, source_by_device | whether);
         })
-        .compare(REGISTER, true, &[0])
+        .compare(REGISTER, true, &[0; 4])
     }
 
     /// Only packets that have all bits of `mark`.

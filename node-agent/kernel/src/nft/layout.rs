@@ -255,10 +255,23 @@ fn spoofed(family: Family) -> Rule {
         Family::V4 => rule,
         // Neighbour discovery has such sources (RFC 4861); they are never forwarded.
         Family::V6 => rule
-            .address_under(family, End::Source, &[0xff, 0xc0], &[0xfe, 0x80], false)
+            .address_under(
+                family,
+                End::Source,
+                &leading([0xff, 0xc0]),
+                &leading([0xfe, 0x80]),
+                false,
+            )
             .address_under(family, End::Source, &[0xff; 16], &[0; 16], false),
     };
     rule.from_elsewhere()
+}
+
+/// An IPv6 address, or a mask of one, that begins so and is zero from there on.
+fn leading([first, second]: [u8; 2]) -> [u8; 16] {
+    let mut bytes = [0; 16];
+    (bytes[0], bytes[1]) = (first, second);
+    bytes
 }
 
 /// Packets from a pool to outside of every pool that aren't multicast or to this node.

@@ -3,6 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::{AsFd, AsRawFd};
 
+use weft_kernel::nft::NftTable;
 use weft_kernel::testing::{Netns, sh};
 use weft_kernel::{
     DeviceName, FILTER_ADDRESS, Family, FdbKey, Mac, NeighbourKey, Nexthop, OwnAddress, Route,
@@ -173,6 +174,23 @@ impl Lab {
             self.add_peer(&mut state, number, peer, path);
         }
         state
+    }
+
+    /// The nftables table of node `number`, without host ports.
+    pub fn table(&self, number: u8) -> NftTable {
+        let mut table = NftTable {
+            pools: ["10.244.0.0/16", "fd00:10:244::/48"]
+                .map(|pool| pool.parse().unwrap())
+                .into(),
+            ..NftTable::default()
+        };
+        for family in Family::BOTH {
+            match pod_address(number, family, 1) {
+                IpAddr::V4(v4) => table.node_v4 = Some(v4),
+                IpAddr::V6(v6) => table.node_v6 = Some(v6),
+            }
+        }
+        table
     }
 
     fn add_peer(&self, state: &mut State, number: u8, peer: u8, path: Path) {
