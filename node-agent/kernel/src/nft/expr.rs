@@ -105,7 +105,7 @@ impl Rule {
     }
 
     /// Only packets that came in through a device whose name begins so, or doesn't.
-    pub(super) fn from_devices(self, prefix: &str, equal: bool) -> Self {
+    pub(super) fn in_through(self, prefix: &str, equal: bool) -> Self {
         self.meta(libc::NFT_META_IIFNAME as u32, REGISTER).compare(
             REGISTER,
             equal,
@@ -114,7 +114,7 @@ impl Rule {
     }
 
     /// Only packets whose source isn't reached through the device that they came in by.
-    pub(super) fn from_elsewhere(self) -> Self {
+    pub(super) fn routed_elsewhere(self) -> Self {
         let result = 1; // NFT_FIB_RESULT_OIF
         let source_by_device = 1 | 8; // NFTA_FIB_F_SADDR, NFTA_FIB_F_IIF
         let whether = 32; // NFTA_FIB_F_PRESENT

@@ -248,8 +248,8 @@ fn snat(
 /// to check: there a packet may come by another path than the answer goes.
 fn spoofed(family: Family) -> Rule {
     let rule = Rule::new()
-        .from_devices(DEVICES, true)
-        .from_devices(BETWEEN_NODES, false)
+        .in_through(DEVICES, true)
+        .in_through(BETWEEN_NODES, false)
         .family(family);
     let rule = match family {
         Family::V4 => rule,
@@ -264,7 +264,7 @@ fn spoofed(family: Family) -> Rule {
             )
             .address_under(family, End::Source, &[0xff; 16], &[0; 16], false),
     };
-    rule.from_elsewhere()
+    rule.routed_elsewhere()
 }
 
 /// An IPv6 address, or a mask of one, that begins so and is zero from there on.
