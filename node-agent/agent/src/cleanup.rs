@@ -1,6 +1,7 @@
 //! `weft-agent cleanup`: the empty value applied to a node, and the files removed. Zero residue.
 
-use std::path::PathBuf;
+use std::io;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use weft_cni::install;
@@ -44,8 +45,7 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
         left.push(error);
     }
     if left.is_empty()
-        && let Err(error) = std::fs::remove_dir_all(&options.state)
-        && error.kind() != std::io::ErrorKind::NotFound
+        && let Err(error) = remove_state(&options.state)
     {
         left.push(format!(
             "cannot remove {}: {error}",
@@ -57,6 +57,20 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
         return Ok(());
     }
     anyhow::bail!("not everything could be removed: {}", left.join("; "))
+}
+
+/// Removes the directory and all that is in it. Where it is a mount, as in a container, it stays, empty.
+fn remove_state(directory: &Path) -> io::Result<()> {
+    match std::fs::remove_dir_all(directory) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::ResourceBusy => {
+            match std::fs::read_dir(directory)?.next() {
+                None => Ok(()),
+                Some(_) => Err(error),
+            }
+        }
+        outcome => outcome,
+    }
 }
 
 /// Removes the veths of pods that still run: they have no network from here on.
