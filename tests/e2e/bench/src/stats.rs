@@ -1,15 +1,18 @@
 //! Medians, percentiles and ratios of samples.
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 /// Several runs of one measurement.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Summary {
     /// The middle one, or the mean of the two in the middle.
+    #[serde(serialize_with = "rounded")]
     pub median: f64,
     /// The least.
+    #[serde(serialize_with = "rounded")]
     pub least: f64,
     /// The greatest.
+    #[serde(serialize_with = "rounded")]
     pub most: f64,
     /// How many.
     pub runs: usize,
@@ -42,6 +45,11 @@ pub fn ratios(of: &[f64], by: &[f64]) -> Vec<f64> {
     of.iter().zip(by).map(|(of, by)| of / by).collect()
 }
 
+/// To five digits; more than that is noise.
+fn rounded<S: Serializer>(value: &f64, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_f64(format!("{value:.4e}").parse().unwrap_or(*value))
+}
+
 fn sorted(samples: &[f64]) -> Vec<f64> {
     let mut sorted = samples.to_vec();
     sorted.sort_by(f64::total_cmp);
@@ -63,6 +71,14 @@ mod tests {
         let summary = Summary::of(samples).expect("some samples");
         assert_eq!(summary.median, median);
         assert_eq!(summary.runs, samples.len());
+    }
+
+    #[test]
+    fn programs_read_five_digits() {
+        let summary = Summary::of(&[1.234567, 98765.4321]).expect("some samples");
+        let json = serde_json::to_value(summary).expect("JSON");
+        assert_eq!(json["least"], 1.2346);
+        assert_eq!(json["most"], 98765.0);
     }
 
     #[test]
