@@ -252,6 +252,9 @@ async fn play(scenario: &Scenario) -> anyhow::Result<Value> {
         Run::Shared(run) => {
             // Each begins with the stage set, whatever the one before did to it.
             let stage = Stage::set(ClusterSpec::demo(CLUSTER)).await?;
+            // What a scenario that failed left in the way of the next.
+            let fields = serde_json::json!({"mtu": null, "agent": null, "nodeAddress": null});
+            stage.edit(&fields).await?;
             pods::delete_own(&stage).await?;
             run(&stage).await
         }

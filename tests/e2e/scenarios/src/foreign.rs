@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use anyhow::ensure;
+use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 use weft_e2e::Node;
 use weft_scenarios::stage::{PATIENCE, Stage};
@@ -58,12 +59,16 @@ pub async fn routes(stage: &Stage) -> anyhow::Result<Value> {
 /// is left alone, although nothing can be sent; when it goes, all is well by itself.
 pub async fn device(stage: &Stage) -> anyhow::Result<Value> {
     let node = stage.cluster.node(NODE)?;
-    // In one go, or Weft's device would be back before the other one is made.
+    // The agent is quick: it must not be running, or its device is back before the other one is made.
     let batch = "link delete weft.vx4\nlink add stranger type vxlan id 4873 dstport 4789\nlink set stranger up\n";
-    node.command(["ip", "-batch", "-"])?
+    node.signal_program("weft-agent", Signal::SIGSTOP).await?;
+    let made = node
+        .command(["ip", "-batch", "-"])?
         .stdin(batch)
         .run()
-        .await?;
+        .await;
+    node.signal_program("weft-agent", Signal::SIGCONT).await?;
+    made?;
     let outcome = in_the_way(stage, &node).await;
     run(&node, "ip link delete stranger").await?;
     let message = outcome?;
