@@ -14,7 +14,7 @@ HELM=v3.22.0
 COREDNS=v1.15.0
 KUBERNETES=v1.36.3
 PACKAGES=(etcd-server containerd runc containernetworking-plugins buildah nftables iptables
-  ethtool conntrack tcpdump iperf3 busybox-static iproute2 procps util-linux)
+  ethtool conntrack tcpdump iperf3 busybox-static iproute2 procps util-linux curl)
 
 start=$SECONDS
 say() { printf '%4ds  %s\n' $((SECONDS - start)) "$*"; }
