@@ -111,8 +111,8 @@ async fn measure(cli: &Cli) -> anyhow::Result<Vec<Section>> {
     progress("bringing up three nodes with Weft");
     let stage = stage::set().await?;
     if wanted(Figure::Network) {
-        // The aim is within the noise of a single run.
-        sections.extend(network::run(&stage, rounds + 2).await?);
+        // The aim is within the noise of a few runs.
+        sections.extend(network::run(&stage, rounds + 1).await?);
     }
     if wanted(Figure::Edit) {
         sections.push(edit::run(&stage, rounds).await?);
