@@ -139,23 +139,22 @@ impl Dataplane {
         // anything of it, so whatever was seen in the kernel is in the store.
         let pools: Vec<IpNet> = target.config.pools.iter().map(|pool| pool.cidr).collect();
         let blocks: Vec<IpNet> = target.blocks.iter().map(|block| block.cidr).collect();
-        let inputs = |attachments| Inputs {
-            config: &target.config,
-            here: &target.here,
-            blocks: &blocks,
-            peers: &target.peers,
-            paths: &target.paths,
-            attachments,
-            mtu: target.sizes.send,
-        };
-        let scope = Scope::of(&network::desired(&inputs(&[])), &pools);
+        let scope = Scope::of(&network::devices(&target.here, &target.paths), &pools);
         let unread = |error| format!("cannot read the state of the kernel: {error}");
         self.reconciler.observe(&scope).map_err(unread)?;
         let attachments = self
             .store
             .attachments()
             .map_err(|error| format!("cannot read the address store: {error}"))?;
-        let desired = network::desired(&inputs(&attachments));
+        let desired = network::desired(&Inputs {
+            config: &target.config,
+            here: &target.here,
+            blocks: &blocks,
+            peers: &target.peers,
+            paths: &target.paths,
+            attachments: &attachments,
+            mtu: target.sizes.send,
+        });
         if let Err(message) = self.prepare_settings(&desired, remember) {
             problem(outcome, "SettingsNotPrepared", message);
             return Ok(false);

@@ -1,6 +1,5 @@
 //! The agent's loop: take inputs, decide what the node should be, make it so, and say so.
 
-use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use ipnet::IpNet;
@@ -21,7 +20,7 @@ use crate::mode::{self, Here, Paths};
 use crate::mtu::{self, Mtu};
 use crate::network;
 use crate::offload::Offload;
-use crate::probe::{Assignment, Channel, Key, Verdicts};
+use crate::probe::{Assignment, Verdicts};
 use crate::publish::Wanted;
 use crate::report::{self, Facts};
 use crate::saved::{File, Loaded, Saved};
@@ -215,7 +214,8 @@ impl Engine {
             paths,
             sizes,
         };
-        self.assign(&target);
+        let assignment = Assignment::of(&target.peers, &target.paths, target.sizes.send);
+        send_if_new(&self.outputs.assignment, assignment);
         let (file, saved) = (&self.file, &mut self.saved);
         let mut remember = |before| saved.remember(before, file);
         self.outcome = self.dataplane.reconcile(&target, &mut remember);
@@ -312,51 +312,6 @@ impl Engine {
             mtu: endpoint.mtu,
         };
         send_if_new(&self.outputs.network, Some((own.uid.clone(), spec)));
-    }
-
-    /// Tells the prober what to probe and the responder whom to answer.
-    fn assign(&self, target: &Target) {
-        let mut assignment = Assignment::default();
-        for peer in &target.peers {
-            for family in Family::BOTH {
-                let underlay = peer.endpoint.underlay(family).map(|net| net.addr());
-                let pod = peer.endpoint.pod_address(family);
-                assignment.peers.extend(underlay.into_iter().chain(pod));
-                if let Some(address) = underlay {
-                    let key = Key {
-                        peer: peer.name.clone(),
-                        family,
-                        channel: Channel::Underlay,
-                    };
-                    assignment
-                        .targets
-                        .insert(key, crate::probe::Target { address, size: 0 });
-                }
-            }
-        }
-        let addresses: BTreeMap<&str, &Endpoint> = target
-            .peers
-            .iter()
-            .map(|peer| (peer.name.as_str(), &peer.endpoint))
-            .collect();
-        for paths in &target.paths.peers {
-            let endpoint = addresses.get(paths.peer.as_str());
-            let Some(address) = endpoint.and_then(|peer| peer.pod_address(paths.family)) else {
-                continue;
-            };
-            for path in paths.open.keys() {
-                let key = Key {
-                    peer: paths.peer.clone(),
-                    family: paths.family,
-                    channel: Channel::Path(*path),
-                };
-                let size = target.sizes.send;
-                assignment
-                    .targets
-                    .insert(key, crate::probe::Target { address, size });
-            }
-        }
-        send_if_new(&self.outputs.assignment, assignment);
     }
 
     /// Lets the probes decide about checksum offload. True if the kernel has to follow.

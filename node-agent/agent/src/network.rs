@@ -42,16 +42,24 @@ pub struct Inputs<'a> {
     pub mtu: u32,
 }
 
+/// What of the desired state says where to look for what is in Weft's way: devices and their
+/// settings. It follows from neither pods nor peers one by one, so it is cheap to have.
+pub fn devices(here: &Here, paths: &Paths) -> State {
+    State {
+        vxlans: paths.vxlans.clone(),
+        settings: settings(here, paths),
+        ..State::default()
+    }
+}
+
 /// The state that the kernel of this node should be in.
 pub fn desired(inputs: &Inputs) -> State {
     let mut state = State {
-        vxlans: inputs.paths.vxlans.clone(),
         neighbours: inputs.paths.neighbours.clone(),
         fdb: inputs.paths.fdb.clone(),
         rules: rules(),
-        settings: settings(inputs),
         nft: Some(nft_table(inputs)),
-        ..State::default()
+        ..devices(inputs.here, inputs.paths)
     };
     for family in Family::BOTH {
         let address = inputs.here.endpoint.pod_address(family);
@@ -89,13 +97,8 @@ fn rules() -> BTreeSet<Rule> {
     rules
 }
 
-fn settings(inputs: &Inputs) -> BTreeMap<SettingKey, u32> {
-    let devices = inputs
-        .paths
-        .vxlans
-        .keys()
-        .copied()
-        .chain([inputs.here.device]);
+fn settings(here: &Here, paths: &Paths) -> BTreeMap<SettingKey, u32> {
+    let devices = paths.vxlans.keys().copied().chain([here.device]);
     devices
         .flat_map(|device| {
             [

@@ -218,9 +218,11 @@ fn surplus<'a, K: Ord, V>(
     desired: &'a BTreeMap<K, V>,
     observed: &'a BTreeMap<K, V>,
 ) -> impl Iterator<Item = (&'a K, &'a V)> {
-    observed
-        .iter()
-        .filter(|(key, _)| !desired.contains_key(key))
+    let mut desired = desired.keys().peekable();
+    observed.iter().filter(move |(key, _)| {
+        while desired.next_if(|at| at < key).is_some() {}
+        desired.peek() != Some(key)
+    })
 }
 
 #[cfg(test)]

@@ -2,12 +2,13 @@
 //! carry, to the node pod addresses of the peers; and small ones by the underlay beside them, which
 //! tell a broken path from a dead peer.
 
+mod assignment;
 mod packet;
 mod prober;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -15,6 +16,7 @@ use tokio::net::UdpSocket;
 use tokio::sync::{mpsc, watch};
 use weft_kernel::{Family, udp};
 
+pub use assignment::Assignment;
 pub use prober::{Channel, Key, Target, Verdict};
 
 use crate::mode::Path;
@@ -33,15 +35,6 @@ pub const fn headers(family: Family) -> u32 {
 
 /// What is known of every target.
 pub type Verdicts = BTreeMap<Key, Verdict>;
-
-/// What to probe, and whom to answer.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct Assignment {
-    /// What to probe.
-    pub targets: BTreeMap<Key, Target>,
-    /// The addresses whose probes are answered.
-    pub peers: BTreeSet<IpAddr>,
-}
 
 /// Starts probing and answering; both end when `assignment` is closed.
 ///

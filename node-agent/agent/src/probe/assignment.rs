@@ -1,0 +1,101 @@
+//! What to probe and whom to answer, as follows from the peers and the paths to them.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+use weft_kernel::Family;
+
+use super::{Channel, Key, Target};
+use crate::cluster::{Endpoint, Peer};
+use crate::mode::Paths;
+
+/// What to probe, and whom to answer.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Assignment {
+    /// What to probe.
+    pub targets: BTreeMap<Key, Target>,
+    /// The addresses whose probes are answered.
+    pub peers: BTreeSet<IpAddr>,
+}
+
+impl Assignment {
+    /// The underlay to each peer with small probes, each open path to it with probes of `size`
+    /// bytes.
+    pub fn of(peers: &[Peer], paths: &Paths, size: u32) -> Self {
+        let both = |peer| Family::BOTH.map(|family| (peer, family));
+        let underlay = peers.iter().flat_map(both).filter_map(|(peer, family)| {
+            let address = peer.endpoint.underlay(family)?.addr();
+            let key = key(&peer.name, family, Channel::Underlay);
+            Some((key, Target { address, size: 0 }))
+        });
+        let endpoints: BTreeMap<&str, &Endpoint> = peers
+            .iter()
+            .map(|peer| (peer.name.as_str(), &peer.endpoint))
+            .collect();
+        let open = paths.peers.iter().flat_map(|paths| {
+            let endpoint = endpoints.get(paths.peer.as_str());
+            let address = endpoint.and_then(|peer| peer.pod_address(paths.family));
+            address.into_iter().flat_map(move |address| {
+                paths.open.keys().map(move |path| {
+                    let key = key(&paths.peer, paths.family, Channel::Path(*path));
+                    (key, Target { address, size })
+                })
+            })
+        });
+        let addresses = peers.iter().flat_map(both).flat_map(|(peer, family)| {
+            let underlay = peer.endpoint.underlay(family).map(|net| net.addr());
+            underlay
+                .into_iter()
+                .chain(peer.endpoint.pod_address(family))
+        });
+        // Collecting at once builds the trees in one go.
+        Self {
+            targets: underlay.chain(open).collect(),
+            peers: addresses.collect(),
+        }
+    }
+}
+
+fn key(peer: &str, family: Family, channel: Channel) -> Key {
+    Key {
+        peer: peer.into(),
+        family,
+        channel,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mode::{self, Path};
+    use crate::testing::{config, here, peer};
+    use weft_crds::Encapsulation;
+
+    #[test]
+    fn each_open_path_is_probed_at_full_size_and_the_underlay_beside_it() {
+        let peers = [
+            peer("b", 2, "192.0.2.2/24"),
+            peer("c", 3, "198.51.100.3/24"),
+        ];
+        let paths = mode::paths(&config(Encapsulation::Always), &here(1), &peers);
+        let assignment = Assignment::of(&peers, &paths, 1450);
+        let of = |name: &str| {
+            let targets = assignment.targets.iter();
+            let targets = targets.filter(|(key, _)| key.peer == name);
+            targets
+                .map(|(key, target)| (key.family, key.channel, target.size))
+                .collect::<BTreeSet<_>>()
+        };
+        let vxlan = Channel::Path(Path::Vxlan);
+        let far = BTreeSet::from([
+            (Family::V4, Channel::Underlay, 0),
+            (Family::V4, vxlan, 1450),
+            (Family::V6, vxlan, 1450),
+        ]);
+        assert_eq!(of("c"), far);
+        let direct = (Family::V4, Channel::Path(Path::Direct), 1450);
+        assert_eq!(of("b"), &far | &BTreeSet::from([direct]));
+        // Two node pod addresses and one of the underlay each.
+        assert_eq!(assignment.peers.len(), 6);
+    }
+}
