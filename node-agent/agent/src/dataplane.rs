@@ -3,13 +3,13 @@
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use ipnet::IpNet;
 use weft_crds::Problem;
 use weft_ipam::{Attachment, NodeBlock, NodeConfig, NodePodAddresses, Store};
-use weft_kernel::pod;
+use weft_kernel::pod::{self, HostIfname};
 use weft_kernel::{
     Action, Changes, Errno, Failure, Foreign, Kernel, Reconciler, Route, RouteKey, RouteTarget,
     Scope, State,
@@ -142,6 +142,8 @@ impl Dataplane {
         let scope = Scope::of(&network::devices(&target.here, &target.paths), &pools);
         let unread = |error| format!("cannot read the state of the kernel: {error}");
         self.reconciler.observe(&scope).map_err(unread)?;
+        // Now, because a failure makes the reconciler forget what it saw.
+        let foreign = self.reconciler.foreign().cloned().unwrap_or_default();
         let attachments = self
             .store
             .attachments()
@@ -170,9 +172,7 @@ impl Dataplane {
             .filter(|failure| !under_way(failure))
             .collect();
         // First what is often the cause: a report has room for a few problems only.
-        if let Some(foreign) = self.reconciler.foreign() {
-            report_foreign(foreign, &pools, outcome);
-        }
+        report_foreign(&foreign, &pools, outcome);
         for failure in &failures {
             problem(outcome, "NotProgrammed", failure.to_string());
         }
@@ -213,9 +213,12 @@ impl Dataplane {
         }
         let mut done = true;
         for attachment in attachments {
-            match pod::set_pod_mtu(&weft_cni::pod_link(attachment, node)) {
+            let mut link = weft_cni::pod_link(attachment, node);
+            link.netns = as_seen_here(&link.netns);
+            match pod::set_pod_mtu(&link) {
                 Ok(()) => {}
-                Err(error) if error.is_netns_missing() => {}
+                // The link goes with the namespace. While it is there, the pod is, and has the old size.
+                Err(error) if error.is_netns_missing() && is_gone(&link.host_ifname) => {}
                 Err(error) => {
                     let owner = attachment.owner();
                     problem(
@@ -255,6 +258,19 @@ impl Dataplane {
             problem(outcome, "StoreCorrupt", message);
         }
     }
+}
+
+/// Where the agent sees a network namespace that the runtime names. On nodes `/var/run` is `/run` (FHS
+/// 3.0, 5.13); in the agent's container there is only the latter.
+fn as_seen_here(netns: &Path) -> PathBuf {
+    netns
+        .strip_prefix("/var/run")
+        .map_or_else(|_| netns.into(), |rest| Path::new("/run").join(rest))
+}
+
+/// Whether the node's end of a pod's link is gone.
+fn is_gone(host_ifname: &HostIfname) -> bool {
+    pod::list().is_ok_and(|links| !links.contains(host_ifname))
 }
 
 fn node_config(target: &Target) -> NodeConfig {
@@ -357,4 +373,20 @@ fn problem(outcome: &mut Outcome, reason: &str, message: String) {
         reason: reason.into(),
         message,
     });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn namespaces_are_looked_for_where_the_agent_has_them() {
+        for (named, here) in [
+            ("/var/run/netns/cni-1", "/run/netns/cni-1"),
+            ("/run/netns/cni-1", "/run/netns/cni-1"),
+            ("/proc/7/ns/net", "/proc/7/ns/net"),
+        ] {
+            assert_eq!(as_seen_here(Path::new(named)), Path::new(here));
+        }
+    }
 }
