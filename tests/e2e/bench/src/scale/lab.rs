@@ -4,6 +4,7 @@
 //! the namespace and passes connections on, so that the kubeconfig is right there too.
 
 use std::net::{Ipv4Addr, TcpListener};
+use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
@@ -11,7 +12,6 @@ use anyhow::Context;
 use kube::Api;
 use kube::api::{Patch, PatchParams};
 use serde_json::json;
-use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt, BufReader, copy_bidirectional};
 use tokio::net::TcpStream;
 use weft_crds::NodeNetwork;
@@ -31,12 +31,22 @@ const PATIENCE: Duration = Duration::from_secs(120);
 /// The namespace, and where the agent keeps its files.
 pub struct Lab {
     place: Place,
-    files: TempDir,
+    files: PathBuf,
 }
 
 /// Removes what is left of one.
 pub fn strike() -> anyhow::Result<()> {
+    let files = files();
+    if files.exists() {
+        let cannot = || format!("cannot remove {}", files.display());
+        std::fs::remove_dir_all(&files).with_context(cannot)?;
+    }
     Ok(netns::delete(NAME)?)
+}
+
+/// Not a name that differs each time: the next run has to find what one that was killed left.
+fn files() -> PathBuf {
+    std::env::temp_dir().join(NAME)
 }
 
 impl Lab {
@@ -44,7 +54,7 @@ impl Lab {
     pub async fn make() -> anyhow::Result<Self> {
         let lab = Self {
             place: Place::named(NAME),
-            files: TempDir::with_prefix("weft-bench-")?,
+            files: files(),
         };
         lab.clean().await?;
         Ok(lab)
@@ -54,9 +64,6 @@ impl Lab {
     pub async fn clean(&self) -> anyhow::Result<()> {
         strike()?;
         netns::create(NAME)?;
-        for entry in std::fs::read_dir(self.files.path())? {
-            std::fs::remove_dir_all(entry?.path())?;
-        }
         let batch = format!(
             "link set lo up\n\
              link add name eth0 type veth peer name wire\n\
@@ -86,7 +93,7 @@ impl Lab {
             ("--plugins", "bin"),
             ("--config", "net.d"),
         ] {
-            let path = self.files.path().join(sub);
+            let path = self.files.join(sub);
             std::fs::create_dir_all(&path)?;
             command.arg(option).arg(path);
         }
