@@ -6,10 +6,11 @@
 mod common;
 
 use common::*;
+use k8s_openapi::api::coordination::v1::Lease;
 use kube::api::{Api, ListParams, PostParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
-use kube::{Client, Config, ResourceExt};
-use serde_json::{Value, json};
+use kube::{Client, Config};
+use serde_json::json;
 use weft_crds::{IPBlock, NetworkConfig, NodeNetwork, NodeReport};
 use weft_e2e::apiserver::ApiServer;
 use weft_e2e::command::Cmd;
@@ -189,15 +190,14 @@ async fn the_operator_can_do_all_that_it_has_to() {
     assert!(failed.is_empty(), "{failed:?}");
     running.abort();
 
-    let lease: Value = json!({"metadata": {"name": "weft-operator"}});
-    let leases: Api<k8s_openapi::api::coordination::v1::Lease> =
-        Api::namespaced(limited.clone(), NAMESPACE);
-    let lease = serde_json::from_value(lease).unwrap();
-    let lease = leases.create(&PostParams::default(), &lease).await.unwrap();
-    leases
-        .replace(&lease.name_any(), &PostParams::default(), &lease)
-        .await
-        .unwrap();
+    let name = "weft-operator";
+    let lease: Lease = serde_json::from_value(json!({"metadata": {"name": name}})).unwrap();
+    let chart: Api<Lease> = Api::namespaced(admin, NAMESPACE);
+    chart.delete(name, &Default::default()).await.unwrap();
+    let leases: Api<Lease> = Api::namespaced(limited.clone(), NAMESPACE);
+    let post = PostParams::default();
+    let lease = leases.create(&post, &lease).await.unwrap();
+    leases.replace(name, &post, &lease).await.unwrap();
     let configs: Api<NetworkConfig> = Api::all(limited);
     refusal(configs.delete("default", &Default::default()).await);
 }

@@ -161,6 +161,12 @@ impl Dataplane {
             problem(outcome, "SettingsNotPrepared", message);
             return Ok(false);
         }
+        // Pods send less before routes carry less, and more after these carry more.
+        let node = node_config(target);
+        let lowers = self
+            .sizes
+            .is_some_and(|sizes| target.sizes.send < sizes.send);
+        let mut resized = !lowers || self.resize(&node, target.sizes, outcome);
         let report = self
             .reconciler
             .reconcile(&desired, &scope)
@@ -176,8 +182,9 @@ impl Dataplane {
         for failure in &failures {
             problem(outcome, "NotProgrammed", failure.to_string());
         }
-        let node = node_config(target);
-        let resized = self.resize(&node, target.sizes, &attachments, outcome);
+        if !lowers {
+            resized = self.resize(&node, target.sizes, outcome);
+        }
         self.write_node(&node, outcome);
         outcome.usage = usage(&node, &attachments);
         Ok(failures.is_empty() && resized)
@@ -201,18 +208,22 @@ impl Dataplane {
     }
 
     /// Gives pods that run another MTU.
-    fn resize(
-        &mut self,
-        node: &NodeConfig,
-        sizes: Sizes,
-        attachments: &[Attachment],
-        outcome: &mut Outcome,
-    ) -> bool {
+    fn resize(&mut self, node: &NodeConfig, sizes: Sizes, outcome: &mut Outcome) -> bool {
         if self.sizes == Some(sizes) {
             return true;
         }
+        // The plugin is told before the pods are looked up, so that none is born with the old size
+        // between the two.
+        self.write_node(node, outcome);
+        let attachments = match self.store.attachments() {
+            Ok(attachments) => attachments,
+            Err(error) => {
+                problem(outcome, "MTUNotSet", error.to_string());
+                return false;
+            }
+        };
         let mut done = true;
-        for attachment in attachments {
+        for attachment in &attachments {
             let mut link = weft_cni::pod_link(attachment, node);
             link.netns = as_seen_here(&link.netns);
             match pod::set_pod_mtu(&link) {

@@ -122,8 +122,10 @@ pub async fn full_disk(stage: &Stage) -> anyhow::Result<Value> {
         shell(&node, AS_BEFORE).await?;
         outcome?;
         let start = Instant::now();
-        let addresses = pods::running(stage, "no-room").await?;
-        reach::pods(stage, "node1", &addresses).await?;
+        for name in crowd() {
+            let addresses = pods::running(stage, &name).await?;
+            reach::pods(stage, "node1", &addresses).await?;
+        }
         let took = start.elapsed();
         pods::delete_own(stage).await?;
         look::problem(stage, "node2", "StateNotSaved", false, PATIENCE).await?;
@@ -134,8 +136,14 @@ pub async fn full_disk(stage: &Stage) -> anyhow::Result<Value> {
     Ok(json!({"starts_after_ms": took.as_millis() as u64, "sent": sent, "lost": 0}))
 }
 
+/// More pods than the journal's last page has room for: a full disk still takes what fits there.
+fn crowd() -> impl Iterator<Item = String> {
+    (0..10).map(|n| format!("no-room-{n}"))
+}
+
 async fn without_room(stage: &Stage) -> anyhow::Result<()> {
-    pods::create(stage, &[pods::server("no-room", "node2")]).await?;
+    let pods: Vec<Value> = crowd().map(|name| pods::server(&name, "node2")).collect();
+    pods::create(stage, &pods).await?;
     look::event(stage, "FailedCreatePodSandBox", "No space left on device").await?;
     for encapsulation in ["CrossSubnet", "Always"] {
         stage.encapsulate(encapsulation).await?;

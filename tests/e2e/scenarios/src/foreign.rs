@@ -19,7 +19,7 @@ pub async fn routes(stage: &Stage) -> anyhow::Result<Value> {
     let ((), sent) = under::lossless(stage, async || {
         run(
             &node,
-            "ip route add 10.244.0.0/16 dev lo; ip -6 route add fd00:10:244::/56 dev lo",
+            "ip route add 10.244.0.0/16 via 172.30.1.1; ip -6 route add fd00:10:244::/56 via fd00:30:1::1",
         )
         .await?;
         run(&node, "ip address add 10.244.255.9/32 dev eth0").await?;
@@ -44,7 +44,7 @@ pub async fn routes(stage: &Stage) -> anyhow::Result<Value> {
         run(&node, "ip address delete 10.244.255.9/32 dev eth0").await?;
         reported?;
         ensure!(
-            there.contains("dev lo") && there.contains("10.244.255.9"),
+            there.contains("via 172.30.1.1") && there.contains("10.244.255.9"),
             "what belongs to another was taken away; there is {there:?}"
         );
         look::problem(stage, NODE, "ForeignRoute", false, PATIENCE).await?;
