@@ -3,7 +3,6 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use kube::Client;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
 use tracing::{debug, info};
@@ -36,9 +35,7 @@ const AFTER_FAILURE: Duration = Duration::from_millis(500);
 pub async fn run(settings: &Settings, own: &RunSettings) -> Result<()> {
     let mut terminate = signal(SignalKind::terminate()).context("can't handle SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("can't handle SIGINT")?;
-    let client = Client::try_default()
-        .await
-        .context("no way to the API server: set KUBECONFIG, or run in a pod")?;
+    let client = weft_client::infer().await?;
     let metrics = Metrics::default();
     let listener = tokio::net::TcpListener::bind(own.listen)
         .await

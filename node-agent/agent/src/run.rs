@@ -2,7 +2,6 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::time::Duration;
 
 use anyhow::Context;
 use clap::Args;
@@ -55,7 +54,7 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     // Listening begins before the first look, so that nothing is missed in between.
     let kernel = Watcher::open()?;
     let dataplane = Dataplane::open(&options.state.join("ipam"), sysctl)?;
-    let client = client().await?;
+    let client = weft_client::infer().await?;
 
     let (api_inputs, api) = mpsc::channel(1024);
     watches::start(&client, &options.node, &api_inputs);
@@ -103,14 +102,4 @@ pub async fn stop_signal() -> anyhow::Result<()> {
         _ = interrupt.recv() => {}
     }
     Ok(())
-}
-
-async fn client() -> anyhow::Result<kube::Client> {
-    let config = kube::Config::infer().await;
-    let mut config = config.context("no way to the API server: set KUBECONFIG, or run in a pod")?;
-    config.connect_timeout = Some(Duration::from_secs(5));
-    // Longer than the API server keeps a watch open.
-    config.read_timeout = Some(Duration::from_secs(295));
-    config.write_timeout = Some(Duration::from_secs(10));
-    Ok(kube::Client::try_from(config)?)
 }

@@ -39,9 +39,7 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// A NetworkConfig exists; or a node couldn't be cleaned in time; or the API server refuses a call.
 /// It can be run again.
 pub async fn run(settings: &Settings, own: &UninstallSettings) -> Result<()> {
-    let client = Client::try_default()
-        .await
-        .context("no way to the API server: set KUBECONFIG, or run in a pod")?;
+    let client = weft_client::infer().await?;
     let uninstaller = Uninstaller {
         client,
         agent: settings.agent(),
