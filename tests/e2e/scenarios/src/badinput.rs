@@ -144,7 +144,7 @@ fn crowd() -> impl Iterator<Item = String> {
 async fn without_room(stage: &Stage) -> anyhow::Result<()> {
     let pods: Vec<Value> = crowd().map(|name| pods::server(&name, "node2")).collect();
     pods::create(stage, &pods).await?;
-    look::event(stage, "FailedCreatePodSandBox", "No space left on device").await?;
+    look::event(stage, "FailedCreatePodSandBox", "the disk is full").await?;
     for encapsulation in ["CrossSubnet", "Always"] {
         stage.encapsulate(encapsulation).await?;
         stage.wait_ready(PATIENCE).await?;

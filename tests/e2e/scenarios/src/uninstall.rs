@@ -1,7 +1,7 @@
 //! The end: nothing of Weft is left, on any node and in the API.
 
 use std::collections::BTreeSet;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{bail, ensure};
 use serde_json::{Value, json};
@@ -27,8 +27,7 @@ pub async fn residue() -> anyhow::Result<Value> {
     };
     stage.kubectl(&scale("--replicas=0")).await?;
     gone(&stage, &["pods", "--namespace=kube-system"]).await?;
-    settle(&stage).await?;
-    let (before, objects) = (nodes(&stage).await?, api(&stage).await?);
+    let (before, objects) = settled(&stage).await?;
 
     stage.install_weft().await?;
     stage.configure(&default_config()).await?;
@@ -77,47 +76,51 @@ async fn compare(
     before: &[Snapshot],
     objects: &BTreeSet<String>,
 ) -> anyhow::Result<()> {
-    let left = wait::until(
-        "zero residue",
-        std::time::Duration::from_secs(30),
-        async || {
-            let mut left = String::new();
-            let after = nodes(stage).await.map_err(|error| format!("{error:#}"))?;
-            for (n, (before, after)) in before.iter().zip(&after).enumerate() {
-                let difference = before.difference(after);
-                if !difference.is_empty() {
-                    left += &format!("node{}:\n{difference}", n + 1);
-                }
+    let left = wait::until("zero residue", Duration::from_secs(30), async || {
+        let mut left = String::new();
+        let after = nodes(stage).await.map_err(|error| format!("{error:#}"))?;
+        for (n, (before, after)) in before.iter().zip(&after).enumerate() {
+            let difference = before.difference(after);
+            if !difference.is_empty() {
+                left += &format!("node{}:\n{difference}", n + 1);
             }
-            let now = api(stage).await.map_err(|error| format!("{error:#}"))?;
-            for object in now.difference(objects) {
-                left += &format!("+ {object}\n");
-            }
-            for object in objects.difference(&now) {
-                left += &format!("- {object}\n");
-            }
-            if left.is_empty() { Ok(()) } else { Err(left) }
-        },
-    );
+        }
+        let now = api(stage).await.map_err(|error| format!("{error:#}"))?;
+        for object in now.difference(objects) {
+            left += &format!("+ {object}\n");
+        }
+        for object in objects.difference(&now) {
+            left += &format!("- {object}\n");
+        }
+        if left.is_empty() { Ok(()) } else { Err(left) }
+    });
     if let Err(error) = left.await {
         bail!("residue: {error}");
     }
     Ok(())
 }
 
-/// Waits until two looks in a row see the same: kube-proxy has set up what it wants.
-async fn settle(stage: &Stage) -> anyhow::Result<()> {
-    let mut former = nodes(stage).await?;
-    wait::until("the nodes to settle", PATIENCE, async || {
-        let now = nodes(stage).await.map_err(|error| format!("{error:#}"))?;
-        if now == former {
-            return Ok(());
+/// For how long nothing may have changed: controllers of Kubernetes make their objects one after the other.
+const QUIET: Duration = Duration::from_secs(15);
+
+/// What there is once the cluster by itself changes no more.
+async fn settled(stage: &Stage) -> anyhow::Result<(Vec<Snapshot>, BTreeSet<String>)> {
+    let mut found = (nodes(stage).await?, api(stage).await?);
+    let mut since = Instant::now();
+    wait::until("the cluster to settle", PATIENCE, async || {
+        let look = async { anyhow::Ok((nodes(stage).await?, api(stage).await?)) };
+        let now = look.await.map_err(|error| format!("{error:#}"))?;
+        if now != found {
+            found = now;
+            since = Instant::now();
         }
-        former = now;
-        Err("they change".to_owned())
+        if since.elapsed() < QUIET {
+            return Err("it changes".to_owned());
+        }
+        Ok(())
     })
     .await?;
-    Ok(())
+    Ok(found)
 }
 
 async fn gone(stage: &Stage, what: &[&str]) -> anyhow::Result<()> {
