@@ -1,11 +1,21 @@
 //! What scenarios do to the network below a running cluster.
 
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1 as core;
+use kube::Api;
+
 use super::Cluster;
 use crate::error::{Error, Result};
 use crate::faults::{self, Fault};
+use crate::node::Node;
 use crate::spec::{Cni, NodeSpec};
 use crate::state::Saved;
-use crate::underlay;
+use crate::{underlay, wait};
+
+/// For how long a kubelet may take to report.
+const REPORTED: Duration = Duration::from_secs(60);
 
 impl Cluster {
     /// Cuts two endpoints off from each other: nodes, `control` (the API server) or `outside`.
@@ -72,18 +82,39 @@ impl Cluster {
             self.route_pods(&node, &saved).await?;
         }
         node.write_config(&saved)?;
-        for service in ["kubelet", "kube-proxy"] {
-            if node
-                .running_services()
-                .await?
-                .iter()
-                .any(|name| name == service)
-            {
-                node.stop_service(service).await?;
+        restart(&node, "kubelet").await?;
+        // kube-proxy reads the node's addresses as it starts, and serves NodePorts on them for good.
+        self.wait_addresses(&node).await?;
+        restart(&node, "kube-proxy").await
+    }
+
+    /// Waits until the Node object has the addresses of the node.
+    async fn wait_addresses(&self, node: &Node) -> Result<()> {
+        let wanted: BTreeSet<String> = node
+            .endpoint()
+            .addresses
+            .iter()
+            .map(|address| address.addr().to_string())
+            .collect();
+        let nodes: Api<core::Node> = Api::all(self.client().await?);
+        let what = format!("{} to report its addresses", node.name());
+        wait::until(what, REPORTED, async || {
+            let object = nodes.get(node.name()).await;
+            let object = object.map_err(|error| error.to_string())?;
+            let addresses = object.status.and_then(|status| status.addresses);
+            let reported: BTreeSet<String> = addresses
+                .into_iter()
+                .flatten()
+                .filter(|address| address.type_ == "InternalIP")
+                .map(|address| address.address)
+                .collect();
+            if reported == wanted {
+                Ok(())
+            } else {
+                Err(format!("{reported:?}"))
             }
-            node.start_service(service).await?;
-        }
-        Ok(())
+        })
+        .await
     }
 
     async fn set_port(&self, endpoint: &str, state: &str) -> Result<()> {
@@ -105,6 +136,14 @@ impl Cluster {
         self.dir.save(&saved)?;
         Ok(saved)
     }
+}
+
+async fn restart(node: &Node, service: &str) -> Result<()> {
+    let running = node.running_services().await?;
+    if running.iter().any(|name| name == service) {
+        node.stop_service(service).await?;
+    }
+    node.start_service(service).await
 }
 
 fn fault(from: &str, to: &str, per_million: u32) -> Fault {
