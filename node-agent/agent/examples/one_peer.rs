@@ -4,6 +4,7 @@
 //!
 //!     one_peer [PEERS] [ROUNDS]     (default 5000 and 21)
 #![allow(dead_code, missing_docs, unused_imports)] // It has a part of the program's modules.
+#![allow(clippy::unwrap_used)] // In `testing`, as in tests.
 
 #[path = "../src/cluster.rs"]
 mod cluster;
@@ -13,6 +14,8 @@ mod mode;
 mod network;
 #[path = "../src/probe/mod.rs"]
 mod probe;
+#[path = "../src/testing.rs"]
+mod testing;
 
 use std::collections::BTreeMap;
 use std::error::Error;
@@ -24,10 +27,7 @@ use kube::core::ObjectMeta;
 use nix::sched::{CloneFlags, unshare};
 use nix::time::{ClockId, clock_gettime};
 use serde_json::json;
-use weft_crds::{
-    Encapsulation, IPBlock, IPBlockSpec, LogLevel, Mode, NodeAddressSettings, NodeNetwork,
-    NodeNetworkSpec,
-};
+use weft_crds::{Encapsulation, IPBlock, IPBlockSpec, NodeNetwork, NodeNetworkSpec};
 use weft_kernel::{Kernel, Reconciler, Scope, plan};
 
 use cluster::{Cluster, Config, Endpoint, OwnNode, Pool};
@@ -108,7 +108,13 @@ impl Node {
         Ok(Self {
             peers,
             cluster,
-            config: config()?,
+            config: Config {
+                pools: ["10.0.0.0/8", "fd00::/48"]
+                    .map(pool)
+                    .into_iter()
+                    .collect::<Result<_>>()?,
+                ..testing::config(Encapsulation::CrossSubnet)
+            },
             here: Here {
                 endpoint,
                 device: "eth0".parse()?,
@@ -207,24 +213,10 @@ impl Clock {
     }
 }
 
-fn config() -> Result<Config> {
-    let pool = |cidr: &str| -> Result<Pool> {
-        Ok(Pool {
-            cidr: cidr.parse()?,
-            disabled: false,
-        })
-    };
-    Ok(Config {
-        generation: 1,
-        mode: Mode::Overlay,
-        pools: vec![pool("10.0.0.0/8")?, pool("fd00::/48")?],
-        encapsulation: Encapsulation::CrossSubnet,
-        vni: 4873,
-        port: 4789,
-        node_address: NodeAddressSettings::default(),
-        mtu: None,
-        masquerade_bit: 14,
-        log_level: LogLevel::Info,
+fn pool(cidr: &str) -> Result<Pool> {
+    Ok(Pool {
+        cidr: cidr.parse()?,
+        disabled: false,
     })
 }
 

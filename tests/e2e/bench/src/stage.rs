@@ -1,11 +1,9 @@
 //! The cluster that is measured: three nodes on one subnet, Weft, and an idle pod on each node.
 
-use std::path::PathBuf;
-
-use anyhow::{Context, ensure};
+use anyhow::ensure;
 use serde_json::{Value, json};
 use weft_e2e::{Cluster, ClusterSpec};
-use weft_scenarios::stage::{PATIENCE, Server, Stage, default_config};
+use weft_scenarios::stage::{PATIENCE, Stage, default_config};
 
 use crate::network::Path;
 use crate::place::Place;
@@ -49,26 +47,6 @@ fn pods() -> Value {
             "spec": {"terminationGracePeriodSeconds": 1, "containers": [container]},
         }},
     })
-}
-
-/// The network namespace of a pod, found by its container on its node.
-pub async fn pod_place(stage: &Stage, server: &Server) -> anyhow::Result<Place> {
-    let node = stage.cluster.node(&server.node)?;
-    let list = ["ctr", "--namespace", "k8s.io", "tasks", "list"];
-    let tasks = node.exec(list).await?.stdout;
-    let pid = tasks
-        .lines()
-        .find(|line| line.starts_with(&server.container))
-        .and_then(|line| line.split_whitespace().nth(1))
-        .with_context(|| format!("pod {} has no task on {}", server.name, server.node))?;
-    let node = node
-        .pid1()
-        .with_context(|| format!("{} is off", server.node))?;
-    // The node's own /proc, seen from outside: no process has to join its other namespaces.
-    Ok(Place::of_file(PathBuf::from(format!(
-        "/proc/{}/root/proc/{pid}/ns/net",
-        node.pid
-    ))))
 }
 
 /// Checks that the kernels of all nodes send by a path.

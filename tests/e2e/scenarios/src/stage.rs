@@ -39,6 +39,28 @@ pub struct Server {
     pub container: String,
 }
 
+impl Server {
+    /// The pod's network namespace, found by its container on its node: a path in the node's own /proc,
+    /// seen from outside, so that no process has to join the node's other namespaces.
+    ///
+    /// # Errors
+    /// The node is off, or does not run the container.
+    pub async fn netns(&self, stage: &Stage) -> anyhow::Result<PathBuf> {
+        let node = stage.cluster.node(&self.node)?;
+        let list = ["ctr", "--namespace", "k8s.io", "tasks", "list"];
+        let tasks = node.exec(list).await?.stdout;
+        let pid = tasks
+            .lines()
+            .find(|line| line.starts_with(&self.container))
+            .and_then(|line| line.split_whitespace().nth(1))
+            .with_context(|| format!("pod {} has no task on {}", self.name, self.node))?;
+        let pid1 = node
+            .pid1()
+            .with_context(|| format!("node {} is off", self.node))?;
+        Ok(format!("/proc/{}/root/proc/{pid}/ns/net", pid1.pid).into())
+    }
+}
+
 impl Stage {
     /// The cluster of this name, brought up unless it is there, with Weft and the servers.
     pub async fn set(spec: ClusterSpec) -> anyhow::Result<Self> {

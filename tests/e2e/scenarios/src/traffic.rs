@@ -224,31 +224,18 @@ fn serve_outside(stage: &Stage) -> anyhow::Result<Child> {
         .spawn()?)
 }
 
-/// In the network namespace of a pod, found by its container on its node.
+/// In the network namespace of a pod. Only the network is entered: in the node's process namespace a
+/// client would outlive a scenario that fails, and through the node's view of the machine's files it
+/// would see an old plan.
 async fn pod_place(stage: &Stage, server: &Server) -> anyhow::Result<Place> {
-    let node = stage.cluster.node(&server.node)?;
-    let tasks = node
-        .exec(["ctr", "--namespace", "k8s.io", "tasks", "list"])
-        .await?
-        .stdout;
-    let pid = tasks
-        .lines()
-        .find(|line| line.starts_with(&server.container))
-        .and_then(|line| line.split_whitespace().nth(1))
-        .with_context(|| format!("pod {} has no task on {}", server.name, server.node))?;
-    let pid1 = node
-        .pid1()
-        .with_context(|| format!("node {} is off", server.node))?;
-    // Only the network is entered. In the node's process namespace a client would outlive a scenario
-    // that fails; and through the node's view of the machine's files it would see an old plan.
-    let enter = vec![
-        "nsenter".to_owned(),
-        format!("--net=/proc/{}/root/proc/{pid}/ns/net", pid1.pid),
-        "--".to_owned(),
-    ];
+    let netns = server.netns(stage).await?;
     Ok(Place {
         name: format!("pod-{}", server.node),
-        enter,
+        enter: vec![
+            "nsenter".to_owned(),
+            format!("--net={}", netns.display()),
+            "--".to_owned(),
+        ],
     })
 }
 

@@ -122,7 +122,7 @@ async fn pairs(stage: &Stage, handmade: &Handmade) -> anyhow::Result<Vec<Pair>> 
     for server in stage.servers().await?.iter().take(2) {
         let address = server.addresses.iter().copied().find(IpAddr::is_ipv4);
         let address = address.with_context(|| format!("{} has no IPv4", server.name))?;
-        pods.push((stage::pod_place(stage, server).await?, address));
+        pods.push((Place::of_file(server.netns(stage).await?), address));
     }
     let nodes: Vec<(Place, IpAddr)> = stage
         .cluster
