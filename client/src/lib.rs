@@ -4,6 +4,10 @@
 //! has goes away with a renumbering. A watch is silent for minutes by nature, so that only the transport can
 //! tell: it asks the other end whether it is still there.
 
+mod retry;
+
+pub use retry::retried;
+
 use std::time::Duration;
 
 use hyper_timeout::TimeoutConnector;
@@ -22,9 +26,13 @@ const AGAIN: Duration = Duration::from_secs(5);
 /// Without an answer for this long, to data or to being asked, the connection is dead (tcp(7),
 /// TCP_USER_TIMEOUT, which for the latter stands in for a count of attempts).
 const DEAD: Duration = Duration::from_secs(20);
-/// An API server that answers on the transport and yet says nothing for so long is stuck. Longer than a
-/// watch stays open.
+/// An API server that answers on the transport and yet says nothing for so long is stuck. Longer than
+/// [`WATCH_SECONDS`].
 const READ: Duration = Duration::from_secs(295);
+
+/// For how long to have the API server keep a watch open, at the most: one that says nothing for longer
+/// is taken for dead.
+pub const WATCH_SECONDS: u32 = 240;
 
 /// A client of the cluster that the environment names: `KUBECONFIG`, or else that of the pod.
 ///

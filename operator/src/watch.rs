@@ -18,6 +18,7 @@ use kube_runtime::{WatchStreamExt, reflector, watcher};
 use serde::de::DeserializeOwned;
 use tokio::sync::Notify;
 use tracing::{debug, warn};
+use weft_client::retried;
 use weft_crds::{IPBlock, NodeNetwork, NodeReport};
 
 use crate::config;
@@ -171,13 +172,11 @@ where
     let writer = Writer::new(type_);
     let reader = writer.as_reader();
     let wake = Arc::clone(wake);
-    let stream = watcher(api, config)
-        .default_backoff()
-        .modify(move |object| {
-            // None, not empty: writing an empty list back would erase who owns which field.
-            Resource::meta_mut(object).managed_fields = None;
-            trim(object);
-        });
+    let stream = retried(watcher(api, config)).modify(move |object| {
+        // None, not empty: writing an empty list back would erase who owns which field.
+        Resource::meta_mut(object).managed_fields = None;
+        trim(object);
+    });
     tokio::spawn(async move {
         let mut stream = std::pin::pin!(reflector(writer, stream));
         while let Some(event) = stream.next().await {

@@ -4,15 +4,14 @@
 //! be missing. While the API server is unreachable nothing arrives, and everything stays as it is.
 
 use std::fmt::Debug;
-use std::time::Duration;
 
 use futures::{Stream, StreamExt};
 use k8s_openapi::api::core::v1::Node;
 use kube::{Api, Client, Resource, ResourceExt};
 use kube_runtime::watcher::{self, Event, watcher};
-use kube_runtime::{WatchStreamExt, utils::Backoff};
 use serde::de::DeserializeOwned;
 use tokio::sync::mpsc;
+use weft_client::{WATCH_SECONDS, retried};
 use weft_crds::{CONFIG_NAME, IPBlock, NetworkConfig, NodeNetwork};
 
 /// What one watch says of its kind.
@@ -69,10 +68,6 @@ pub fn start(client: &Client, node: &str, inputs: &mpsc::Sender<Input>) {
     ));
 }
 
-/// For how long the API server keeps a watch open. Shorter than the read timeout of the client, so
-/// that a connection that died in silence is noticed.
-const WATCH_SECONDS: u32 = 240;
-
 fn named(name: &str) -> watcher::Config {
     watcher::Config::default()
         .fields(&format!("metadata.name={name}"))
@@ -87,8 +82,7 @@ async fn pump<K>(
 ) where
     K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + 'static,
 {
-    let events = watcher(api, config).backoff(Retry::default());
-    let mut changes = std::pin::pin!(changes(events));
+    let mut changes = std::pin::pin!(changes(retried(watcher(api, config))));
     while let Some(change) = changes.next().await {
         if inputs.send(wrap(change)).await.is_err() {
             return;
@@ -130,28 +124,6 @@ where
     })
 }
 
-/// Waits that double from half a second to ten.
-#[derive(Debug, Default)]
-struct Retry {
-    failures: u32,
-}
-
-impl Iterator for Retry {
-    type Item = Duration;
-
-    fn next(&mut self) -> Option<Duration> {
-        let wait = Duration::from_millis(500 << self.failures.min(5));
-        self.failures += 1;
-        Some(wait.min(Duration::from_secs(10)))
-    }
-}
-
-impl Backoff for Retry {
-    fn reset(&mut self) {
-        self.failures = 0;
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -177,14 +149,5 @@ mod tests {
         assert_eq!(changes.len(), 2);
         assert!(matches!(&changes[0], Change::All(list) if list.len() == 2));
         assert!(matches!(&changes[1], Change::Deleted(object) if object.name_any() == "b"));
-    }
-
-    #[test]
-    fn waits_grow_up_to_ten_seconds() {
-        let waits: Vec<u64> = Retry::default()
-            .take(7)
-            .map(|wait| wait.as_millis() as u64)
-            .collect();
-        assert_eq!(waits, [500, 1000, 2000, 4000, 8000, 10000, 10000]);
     }
 }
