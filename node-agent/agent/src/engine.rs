@@ -322,7 +322,7 @@ impl Engine {
         before != self.offload.is_on()
     }
 
-    /// Publishes the report, the state of health, and events for problems that are new.
+    /// Publishes the report and the state of health, and says which problems are new.
     fn say(&mut self, verdicts: &Verdicts) {
         if self.uid.is_empty() {
             return;
@@ -364,7 +364,6 @@ impl Engine {
     }
 
     fn problem(&mut self, reason: &str, message: String) {
-        tracing::warn!(reason, message);
         self.problems.push(Problem {
             reason: reason.into(),
             message,

@@ -59,7 +59,8 @@ impl Events {
         }
     }
 
-    /// Sends an event for each of `problems` that the last call didn't have.
+    /// Logs each of `problems` that the last call didn't have and sends an event for it; logs which of
+    /// those are gone.
     pub fn problems(&self, problems: &[Problem]) {
         let now: BTreeSet<(String, String)> = problems
             .iter()
@@ -68,7 +69,11 @@ impl Events {
         let Ok(mut known) = self.known.lock() else {
             return;
         };
+        for (reason, message) in known.difference(&now) {
+            tracing::info!(reason, message, "no longer");
+        }
         for (reason, message) in now.difference(&known) {
+            tracing::warn!(reason, message);
             // A full queue drops the event: the problem is in the report all the same.
             let event = Problem {
                 reason: reason.clone(),
