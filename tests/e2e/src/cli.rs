@@ -103,7 +103,7 @@ enum Verb {
         /// Its number in its subnet, 2 to 250.
         host: u32,
     },
-    /// Stop or start the API server and etcd.
+    /// Stop or start the control plane.
     #[command(subcommand)]
     Api(ApiVerb),
     /// Fill the disk of a node.
@@ -174,9 +174,9 @@ enum LinkVerb {
 
 #[derive(Subcommand)]
 enum ApiVerb {
-    /// Kill both.
+    /// Kill all of it.
     Stop,
-    /// Start both, and wait until the API server is ready.
+    /// Start all of it, and wait until the API server is ready.
     Start,
 }
 

@@ -12,7 +12,7 @@ use kube::{Api, Client};
 
 use crate::apiserver::client_from;
 use crate::command::{Cmd, Output};
-use crate::controlplane::{API, ControlPlane};
+use crate::controlplane::{API, CONTROLLERS, ControlPlane};
 use crate::error::{Error, Result};
 use crate::node::Node;
 use crate::plan::{Endpoint, Plan};
@@ -156,17 +156,25 @@ impl Cluster {
             .args(argv))
     }
 
-    /// Kills the API server and etcd. What is stored stays.
+    /// Kills the control plane. What is stored stays.
+    ///
+    /// Its controllers go too, as they do elsewhere: they end when they can't renew their leases. One that
+    /// outlived the API server would take all nodes for dead when it is back, going by what it knew before,
+    /// and take the endpoints out of Services.
     pub fn stop_api(&self) -> Result<()> {
-        ControlPlane::new(&self.dir, &self.saved()?).kill(&API)
+        let saved = self.saved()?;
+        let control = ControlPlane::new(&self.dir, &saved);
+        control.kill(&CONTROLLERS)?;
+        control.kill(&API)
     }
 
-    /// Starts etcd and the API server again, and waits until it is ready.
+    /// Starts the control plane again, and waits until its API server is ready.
     pub async fn start_api(&self) -> Result<()> {
         let saved = self.saved()?;
         let control = ControlPlane::new(&self.dir, &saved);
         control.start(&API).await?;
-        control.ready().await
+        control.ready().await?;
+        control.start(&CONTROLLERS).await
     }
 
     /// Waits until nodes are Ready (`true`) or are not (`false`).

@@ -108,6 +108,7 @@ impl Node {
     /// Writes what the node's services read when they start.
     pub(crate) fn write_config(&self, saved: &Saved) -> Result<()> {
         let config = self.dir.join("config");
+        make_dir(config.join(node_config::MANIFESTS))?;
         let authority = pki::Authority::load(&self.cluster.pki(), "ca")?;
         write_file(config.join("ca.crt"), authority.certificate())?;
         let names = [self.name().to_owned()];
@@ -192,6 +193,12 @@ impl Node {
         })
         .await
         .map(|_| ())
+    }
+
+    /// Where the kubelet finds pods of its own: whoever writes a manifest there starts one, with or without
+    /// the API server.
+    pub fn manifests(&self) -> PathBuf {
+        self.dir.join("config").join(node_config::MANIFESTS)
     }
 
     /// Starts kubelet and kube-proxy.

@@ -34,6 +34,9 @@ pub fn containerd() -> String {
     )
 }
 
+/// Where in a node's configuration the kubelet looks for pods of its own.
+pub const MANIFESTS: &str = "manifests";
+
 /// The kubelet's configuration.
 pub fn kubelet(spec: &ClusterSpec, node: &Endpoint) -> Value {
     let dns: Vec<_> = dns_addresses(spec);
@@ -67,6 +70,8 @@ pub fn kubelet(spec: &ClusterSpec, node: &Endpoint) -> Value {
         "localStorageCapacityIsolation": false,
         "oomScoreAdj": 0,
         "nodeStatusUpdateFrequency": "5s",
+        "staticPodPath": format!("/etc/kubernetes/{MANIFESTS}"),
+        "fileCheckFrequency": "1s",
         "nodeLeaseDurationSeconds": 12,
         "logging": {"verbosity": spec.verbosity},
     })

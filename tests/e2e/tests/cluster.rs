@@ -4,8 +4,9 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::Node;
-use kube::Api;
+use k8s_openapi::api::core::v1::{Node, Pod};
+use kube::api::ListParams;
+use kube::{Api, ResourceExt};
 use weft_e2e::spec::{Cni, NodeSpec, SubnetSpec};
 use weft_e2e::{Cluster, ClusterSpec, Result, leftovers, netns, snapshot, wait};
 
@@ -122,29 +123,52 @@ async fn pods_reach_each_other(cluster: &Cluster) -> Result<()> {
     cluster
         .wait_rollout("kube-system", "deployment/coredns", LIMIT)
         .await?;
-    let pods = "jsonpath={range .items[*]}{.metadata.name} {.status.podIPs[0].ip} {.status.podIPs[1].ip}{\"\\n\"}{end}";
-    let pods = cluster
-        .kubectl(["get", "pods", "-l", "app=tools", "-o", pods])
-        .await?
-        .stdout;
-    let pods: Vec<Vec<&str>> = pods.lines().map(|line| line.split(' ').collect()).collect();
-    assert_eq!(pods.len(), 2, "{pods:?}");
-    for address in &pods[1][1..] {
+    // A rollout goes by the counts of a controller, which may not know of all nodes yet.
+    let pods = wait::until("two pods with two addresses each", LIMIT, async || {
+        addressed_pods(cluster).await
+    })
+    .await?;
+    let from = &pods[0].0;
+    for address in &pods[1].1 {
         cluster
-            .pod_exec(
-                "default",
-                pods[0][0],
-                &["ping", "-c", "1", "-W", "5", address],
-            )
+            .pod_exec("default", from, &["ping", "-c", "1", "-W", "5", address])
             .await?;
     }
     let lookup = ["nslookup", "kubernetes.default.svc.cluster.local"];
-    let answer = cluster
-        .pod_exec("default", pods[0][0], &lookup)
-        .await?
-        .stdout;
+    let answer = cluster.pod_exec("default", from, &lookup).await?.stdout;
     assert!(answer.contains("10.96.0.1"), "{answer}");
     Ok(())
+}
+
+/// The two pods of the DaemonSet by name, each with its addresses; or what there is instead.
+async fn addressed_pods(
+    cluster: &Cluster,
+) -> std::result::Result<Vec<(String, Vec<String>)>, String> {
+    let pods: Api<Pod> = cluster
+        .client()
+        .await
+        .map(Api::default_namespaced)
+        .map_err(|error| error.to_string())?;
+    let found = pods
+        .list(&ListParams::default().labels("app=tools"))
+        .await
+        .map_err(|error| error.to_string())?;
+    let addressed: Vec<(String, Vec<String>)> = found
+        .iter()
+        .map(|pod| {
+            let ips = pod.status.iter().flat_map(|status| status.pod_ips.iter());
+            let ips = ips.flatten().map(|ip| ip.ip.clone()).collect();
+            (pod.name_any(), ips)
+        })
+        .collect();
+    if addressed.len() == 2 && addressed.iter().all(|(_, ips)| ips.len() == 2) {
+        return Ok(addressed);
+    }
+    let statuses: Vec<_> = found
+        .iter()
+        .map(|pod| (pod.name_any(), &pod.status))
+        .collect();
+    Err(format!("{statuses:?}"))
 }
 
 async fn faults_are_felt_where_they_are(cluster: &Cluster) -> Result<()> {

@@ -1,7 +1,6 @@
 //! The control plane goes away, and comes back.
 
 use std::net::IpAddr;
-use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
@@ -14,22 +13,19 @@ use crate::{look, pods, reach, under};
 
 /// How long the API server and etcd are down.
 const OUTAGE: Duration = Duration::from_secs(60);
-/// Where the kubelet of the node under test looks for pods of its own, in its /etc/kubernetes.
-const MANIFESTS: &str = "manifests";
+/// The file of the pod that starts meanwhile.
+const MANIFEST: &str = "pod.json";
 
-/// API server and etcd are down for a minute; an agent is killed meanwhile, and a pod starts that the
+/// The control plane is down for a minute; an agent is killed meanwhile, and a pod starts that the
 /// kubelet knows from its disk. An edit after the outage is carried out.
 pub async fn down(stage: &Stage) -> anyhow::Result<Value> {
     let node = stage.cluster.node("node1")?;
-    let config = static_pods(&node).await?;
     let outcome = outage(stage, &node).await;
     // Whatever came of it, the stage must be usable again.
     if stage.kubectl(&["get", "--raw=/readyz"]).await.is_err() {
         stage.cluster.start_api().await?;
     }
-    let _ = std::fs::remove_dir_all(node.dir().join("config").join(MANIFESTS));
-    std::fs::write(node.dir().join("config/kubelet.json"), config)?;
-    restart_kubelet(&node).await?;
+    let _ = std::fs::remove_file(node.manifests().join(MANIFEST));
     let (figures, sent) = outcome?;
     stage.wait_ready(PATIENCE).await?;
     look::renew(stage, "daemonset/weft-agent", "weft-agent").await?;
@@ -79,50 +75,17 @@ async fn outage(stage: &Stage, node: &Node) -> anyhow::Result<([Duration; 2], u6
     .await
 }
 
-/// Has the kubelet of a node start pods from its disk. Gives its configuration as it was.
-async fn static_pods(node: &Node) -> anyhow::Result<String> {
-    let path = node.dir().join("config/kubelet.json");
-    let former = std::fs::read_to_string(&path)?;
-    let mut config: Value = serde_json::from_str(&former)?;
-    config["staticPodPath"] = format!("/etc/kubernetes/{MANIFESTS}").into();
-    config["fileCheckFrequency"] = "1s".into();
-    std::fs::create_dir_all(node.dir().join("config").join(MANIFESTS))?;
-    std::fs::write(&path, config.to_string())?;
-    restart_kubelet(node).await?;
-    Ok(former)
-}
-
-async fn restart_kubelet(node: &Node) -> anyhow::Result<()> {
-    node.stop_service("kubelet").await?;
-    node.start_service("kubelet").await?;
-    let healthz = "curl --silent --fail http://127.0.0.1:10248/healthz";
-    wait::until("the kubelet to be healthy", PATIENCE, async || {
-        node.exec(["sh", "-c", healthz])
-            .await
-            .map_err(|error| error.to_string())
-    })
-    .await?;
-    Ok(())
-}
-
 /// Gives a node a manifest, and waits until its store has the addresses of the pod.
 async fn start_static_pod(node: &Node) -> anyhow::Result<Vec<IpAddr>> {
     let mut pod = pods::server("from-disk", node.name());
     pod["metadata"]["namespace"] = "default".into();
-    let manifest: PathBuf = node.dir().join("config").join(MANIFESTS).join("pod.json");
-    std::fs::write(manifest, pod.to_string())?;
+    let former = attached(node).await?;
+    std::fs::write(node.manifests().join(MANIFEST), pod.to_string())?;
     let what = "a pod to get addresses without the API server";
     let found = wait::until(what, PATIENCE, async || {
-        let journal = node
-            .exec(["cat", "/var/lib/weft/ipam/journal"])
-            .await
-            .map_err(|error| error.to_string())?;
-        let line = journal
-            .stdout
-            .lines()
-            .rfind(|line| line.contains("\"from-disk-"))
-            .map(str::to_owned);
-        line.ok_or("nothing in the journal".to_owned())
+        let lines = attached(node).await.map_err(|error| error.to_string())?;
+        let new = lines.into_iter().find(|line| !former.contains(line));
+        new.ok_or("nothing new in the journal".to_owned())
     })
     .await?;
     // A line is a checksum, a blank, and JSON.
@@ -133,4 +96,12 @@ async fn start_static_pod(node: &Node) -> anyhow::Result<Vec<IpAddr>> {
     Ok(addresses
         .filter_map(|ip| ip.as_str()?.parse().ok())
         .collect())
+}
+
+/// The lines of a node's journal by which pods of that name got addresses, now or in former runs.
+async fn attached(node: &Node) -> anyhow::Result<Vec<String>> {
+    let journal = node.exec(["cat", "/var/lib/weft/ipam/journal"]).await?;
+    let lines = journal.stdout.lines();
+    let ours = lines.filter(|line| line.contains("\"attach\"") && line.contains("\"from-disk-"));
+    Ok(ours.map(str::to_owned).collect())
 }

@@ -25,13 +25,6 @@ struct Scenario {
 
 type Figures<'a> = LocalBoxFuture<'a, anyhow::Result<Value>>;
 
-/// Scenarios that do not pass every time, and it is not known yet whether the fault is Weft's or their
-/// own. `all` names them and leaves them out; `run` runs them.
-const UNPROVEN: &[&str] = &[
-    // In two of three runs one or two new connections to a NodePort from outside did not come about.
-    "api-down",
-];
-
 /// How a scenario is run.
 enum Run {
     /// On the shared cluster, which it leaves usable.
@@ -223,16 +216,10 @@ pub async fn run_all() -> anyhow::Result<()> {
     Cluster::down(CLUSTER)?;
     let begin = Instant::now();
     let mut failed = Vec::new();
-    let proven = |scenario: &&Scenario| !UNPROVEN.contains(&scenario.name);
-    let scenarios: Vec<&Scenario> = SCENARIOS.iter().filter(proven).collect();
-    println!(
-        "left out, as they do not pass every time: {}",
-        UNPROVEN.join(", ")
-    );
-    for (number, scenario) in (1..).zip(&scenarios) {
+    for (number, scenario) in (1..).zip(SCENARIOS) {
         println!(
             "{number}/{} after {} s",
-            scenarios.len(),
+            SCENARIOS.len(),
             begin.elapsed().as_secs()
         );
         match play(scenario).await {
@@ -247,7 +234,7 @@ pub async fn run_all() -> anyhow::Result<()> {
     }
     println!(
         "{} passed, {} failed",
-        scenarios.len() - failed.len(),
+        SCENARIOS.len() - failed.len(),
         failed.len()
     );
     if !failed.is_empty() {
