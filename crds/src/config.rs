@@ -138,12 +138,14 @@ pub struct OverlaySettings {
     #[serde(default)]
     pub encapsulation: Encapsulation,
 
-    /// VXLAN network identifier (RFC 7348).
+    /// VXLAN network identifier (RFC 7348). Unlike encapsulation it can't change without loss: packets
+    /// in VXLAN are lost until all nodes have the new one.
     #[serde(default = "default_vni")]
     #[schemars(range(min = 1, max = 16777215))]
     pub vni: u32,
 
-    /// UDP port that VXLAN packets are sent to, on every node. The underlay has to let it pass.
+    /// UDP port that VXLAN packets are sent to, on every node. The underlay has to let it pass. It
+    /// can't change without loss either.
     #[serde(default = "default_port")]
     #[schemars(range(min = 1, max = 65535))]
     pub port: u16,

@@ -52,6 +52,10 @@ pub struct Settings {
     #[arg(long, env = "WEFT_AGENT_API_SERVER", value_parser = host_and_port, global = true)]
     pub agent_api_server: Option<(String, String)>,
 
+    /// Have agents tell their metrics to other hosts too, not to their node alone.
+    #[arg(long, env = "WEFT_EXPOSE_AGENT_METRICS", global = true)]
+    pub expose_agent_metrics: bool,
+
     /// How much is logged: a level, or a filter of the tracing-subscriber crate.
     #[arg(long = "log", env = "WEFT_LOG", default_value = "info", global = true)]
     pub log: String,
@@ -108,6 +112,7 @@ impl Settings {
                 .cloned()
                 .collect(),
             api_server: self.agent_api_server.clone(),
+            expose_metrics: self.expose_agent_metrics,
         }
     }
 }

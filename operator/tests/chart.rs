@@ -232,6 +232,7 @@ fn values_reach_what_they_are_for() {
         ("WEFT_AGENT_API_SERVER", "[2001:db8::1]:6443"),
         ("KUBERNETES_SERVICE_HOST", "2001:db8::1"),
         ("WEFT_LISTEN", "[::]:9474"),
+        ("WEFT_EXPOSE_AGENT_METRICS", "true"),
     ] {
         assert_eq!(env(container, name), value, "{name}");
     }

@@ -35,6 +35,8 @@ pub struct AgentSettings {
     pub pull_secrets: Vec<String>,
     /// Host and port of the API server, where agents can't reach it by the Service `kubernetes`.
     pub api_server: Option<(String, String)>,
+    /// Whether metrics of agents can be read from other hosts.
+    pub expose_metrics: bool,
 }
 
 /// A directory of the host that the agent sees.
@@ -144,7 +146,7 @@ pub fn render(settings: &AgentSettings, agent: &weft_crds::AgentSettings) -> Dae
     let image = agent.image.as_ref().unwrap_or(&settings.image);
     let max_unavailable = agent.max_unavailable.clone();
     let container = Container {
-        args: Some(vec!["run".into()]),
+        args: Some(arguments(settings)),
         env: Some(environment(settings, agent.log_level)),
         ports: Some(vec![ContainerPort {
             name: Some("metrics".into()),
@@ -306,6 +308,13 @@ pub fn environment(settings: &AgentSettings, level: LogLevel) -> Vec<EnvVar> {
         environment.push(plain("KUBERNETES_SERVICE_PORT", port));
     }
     environment
+}
+
+fn arguments(settings: &AgentSettings) -> Vec<String> {
+    let listen = settings
+        .expose_metrics
+        .then(|| format!("--listen=[::]:{AGENT_PORT}"));
+    ["run".to_owned()].into_iter().chain(listen).collect()
 }
 
 fn probe(path: &str, period: i32, failures: i32) -> Probe {

@@ -103,6 +103,20 @@ mod tests {
         }
     }
 
+    #[test]
+    fn metrics_are_for_the_node_alone_unless_exposed() {
+        let arguments = |expose_metrics| {
+            let settings = AgentSettings {
+                expose_metrics,
+                ..settings()
+            };
+            let pod = render(&settings, &Default::default()).spec.template;
+            pod.spec.unwrap().containers[0].args.clone().unwrap()
+        };
+        assert_eq!(arguments(false), ["run"]);
+        assert_eq!(arguments(true), ["run", "--listen=[::]:9473"]);
+    }
+
     fn observed(live: Option<DaemonSet>) -> Observed {
         let mut observed = cluster(config(json!([{"cidr": "10.244.0.0/16"}])), &[]);
         observed.daemonset = live.map(Arc::new);
