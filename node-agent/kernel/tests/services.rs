@@ -66,7 +66,8 @@ fn start(lab: &Lab, path: Path) -> Vec<Kernel> {
 
 /// The source that a UDP server sees of a datagram, and whether the answer came back.
 fn ask(client: &Netns, server: &Netns, bind: SocketAddr, target: SocketAddr) -> Option<IpAddr> {
-    let server = server.run(|| UdpSocket::bind(bind).unwrap());
+    let server = server.run(|| UdpSocket::bind(bind));
+    let server = server.unwrap_or_else(|error| panic!("{bind}: {error}"));
     let any: SocketAddr = if target.is_ipv4() {
         "0.0.0.0:0"
     } else {
@@ -217,8 +218,7 @@ fn only_what_leaves_the_cluster_is_masqueraded() {
     }
 }
 
-/// Martians that claim to be from, or go to, the loopback network are dropped even where
-/// `route_localnet` is set.
+/// Packets of pods that go to the loopback network are dropped even where `route_localnet` is set.
 #[test]
 fn loopback_addresses_do_not_cross_the_wire() {
     let lab = Lab::new(1);

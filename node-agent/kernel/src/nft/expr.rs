@@ -16,8 +16,6 @@ const NFTA_DATA_VERDICT: u16 = 2;
 /// `NAT_RANGE_PROTO_RANDOM_FULLY`: without it two connections that start at the same time
 /// can be given the same port, and one of them is dropped.
 const RANDOM_FULLY: u32 = 0x10;
-/// Index of `lo` in every network namespace.
-const LO: u32 = 1;
 
 /// First 4-byte register; an address or a key of several parts begins here.
 pub(super) const REGISTER: u32 = 8;
@@ -96,12 +94,6 @@ impl Rule {
         };
         self.meta(libc::NFT_META_NFPROTO as u32, REGISTER)
             .compare(REGISTER, true, &[number as u8])
-    }
-
-    /// Only packets that did not come in through `lo`.
-    pub(super) fn not_from_lo(self) -> Self {
-        self.meta(libc::NFT_META_IIF as u32, REGISTER)
-            .compare(REGISTER, false, &LO.to_ne_bytes())
     }
 
     /// Only packets that came in through a device whose name begins so, or doesn't.

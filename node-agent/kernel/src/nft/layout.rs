@@ -156,16 +156,22 @@ pub(super) fn rules(table: &NftTable) -> Vec<RuleLayout> {
             expressions,
         });
     };
-    for family in Family::BOTH {
-        for end in [End::Destination, End::Source] {
-            let rule = loopback(Rule::new().not_from_lo().family(family), family, end);
-            add(MARTIAN, "loopback addresses stay on the node", rule.drop());
-        }
+    // Every packet comes by here: those that aren't a pod's have to pass quickly.
+    for not_pods in [
+        Rule::new().in_through(DEVICES, false),
+        Rule::new().in_through(BETWEEN_NODES, true),
+    ] {
+        add(MARTIAN, "only what pods send is looked at", not_pods.back());
     }
     for family in Family::BOTH {
         let rule = spoofed(family).drop();
         add(MARTIAN, "pods send from their own addresses only", rule);
     }
+    // The kernel itself drops ::1 on other devices than lo, and 127.0.0.0/8 unless `route_localnet` is set, as
+    // it is on devices of pods whose host ports lead from loopback addresses.
+    let v4 = Rule::new().family(Family::V4);
+    let rule = loopback(v4, Family::V4, End::Destination).drop();
+    add(MARTIAN, "loopback addresses stay on the node", rule);
     for family in Family::BOTH {
         let names = set_names(family);
         let words = if family == Family::V4 { 1 } else { 4 };
@@ -247,10 +253,7 @@ fn snat(
 /// IPv4 has `rp_filter`, which others may set. On the devices between nodes it would be wrong
 /// to check: there a packet may come by another path than the answer goes.
 fn spoofed(family: Family) -> Rule {
-    let rule = Rule::new()
-        .in_through(DEVICES, true)
-        .in_through(BETWEEN_NODES, false)
-        .family(family);
+    let rule = Rule::new().family(family);
     let rule = match family {
         Family::V4 => rule,
         // Neighbour discovery has such sources (RFC 4861); they are never forwarded.
