@@ -1,4 +1,6 @@
 //! A BGP speaker without sockets or clocks: bytes, routes and the time go in; bytes, routes and the next deadline come
 //! out.
 
+mod as_path;
+pub mod policy;
 pub mod route;
