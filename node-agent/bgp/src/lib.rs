@@ -4,3 +4,5 @@
 mod as_path;
 pub mod policy;
 pub mod route;
+pub mod session;
+pub mod wire;
