@@ -3,6 +3,7 @@
 
 mod as_path;
 pub mod policy;
+pub mod rib;
 pub mod route;
 pub mod session;
 pub mod wire;

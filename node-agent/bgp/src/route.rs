@@ -15,6 +15,9 @@ pub enum Family {
 }
 
 impl Family {
+    /// All there are.
+    pub const ALL: [Self; 2] = [Self::Ipv4, Self::Ipv6];
+
     /// The family of a prefix.
     pub fn of(prefix: &IpNet) -> Self {
         match prefix {
@@ -72,6 +75,8 @@ pub mod community {
     pub const NO_EXPORT: u32 = 0xffff_ff01;
     /// Not to be advertised to anybody (RFC 1997).
     pub const NO_ADVERTISE: u32 = 0xffff_ff02;
+    /// Not to be advertised outside the confederation member, which is the AS here (RFC 1997).
+    pub const NO_EXPORT_SUBCONFED: u32 = 0xffff_ff03;
     /// Stale by long-lived graceful restart, and so the last choice (RFC 9494, section 2).
     pub const LLGR_STALE: u32 = 0xffff_0006;
     /// Not to be kept by long-lived graceful restart (RFC 9494, section 2).

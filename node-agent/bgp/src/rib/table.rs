@@ -1,0 +1,405 @@
+//! Adj-RIBs-In and Loc-RIB.
+//!
+//! A hash map by prefix: the longest match is the kernel's business, here a prefix is only a key. An update is a lookup
+//! for each prefix and no allocation but the map's own growth; attributes are interned once for all prefixes of an
+//! UPDATE. Nothing is decided on the way: what is withdrawn and announced again before the next [`Table::decide`] was
+//! never gone.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+
+use ipnet::IpNet;
+
+use super::Hashing;
+use super::admission::{self, Refusal};
+use super::decision::Source;
+use super::entry::{Entry, Facts, Mark, Path, Set};
+use super::intern::Interner;
+use super::peer::{Known, LimitEvent, Peer, PeerId, Speaker};
+use crate::policy::{Edits, Policy};
+use crate::route::{Attributes, Family, Nlri, Update};
+
+/// All routes of all BGP peers, and which of them are used.
+#[derive(Debug)]
+pub struct Table {
+    pub(super) us: Speaker,
+    pub(super) peers: HashMap<PeerId, Known, Hashing>,
+    pub(super) routes: HashMap<IpNet, Entry, Hashing>,
+    pub(super) shared: Interner,
+    pub(super) dirty: Vec<IpNet>,
+}
+
+/// A prefix that has other paths than before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Change {
+    /// The prefix.
+    pub prefix: IpNet,
+    /// Whether the selected paths are others; if not, it's only what ADD-PATH sends besides them.
+    pub best: bool,
+}
+
+impl Table {
+    /// An empty table. The seed is for its hashes: any number that the outside can't guess.
+    pub fn new(us: Speaker, seed: u64) -> Self {
+        let hashing = Hashing::with_seed(seed);
+        Self {
+            us,
+            peers: HashMap::with_hasher(hashing.clone()),
+            routes: HashMap::with_hasher(hashing.clone()),
+            shared: Interner::new(hashing),
+            dirty: Vec::new(),
+        }
+    }
+
+    /// Makes a BGP peer known, or known as something else: its routes are then judged anew.
+    pub fn set_peer(&mut self, id: PeerId, peer: Peer) {
+        let Some(known) = self.peers.get_mut(&id) else {
+            self.peers.insert(id, Known::new(peer));
+            return;
+        };
+        if known.peer == peer {
+            return;
+        }
+        known.peer = peer.clone();
+        let us = self.us;
+        for family in Family::ALL {
+            self.edit_paths(id, family, |prefix, path, shared| {
+                let accepted = Import::new(&us, &peer, &path.received).accepted(prefix, shared);
+                let old = std::mem::replace(&mut path.accepted, accepted);
+                old.into_iter().for_each(|old| shared.release(old));
+                Fate::Changed
+            });
+        }
+    }
+
+    /// Forgets a BGP peer and all that came from it.
+    pub fn forget_peer(&mut self, id: PeerId) {
+        for family in Family::ALL {
+            self.flush(id, family);
+        }
+        self.peers.remove(&id);
+    }
+
+    /// What is known of a BGP peer.
+    pub fn peer(&self, id: PeerId) -> Option<&Peer> {
+        self.peers.get(&id).map(|known| &known.peer)
+    }
+
+    /// Takes in an UPDATE of a BGP peer; one that is not known is ignored.
+    pub fn update(&mut self, from: PeerId, update: &Update) -> Option<LimitEvent> {
+        let peer = self.peers.get(&from)?.peer.clone();
+        for nlri in &update.withdrawn {
+            self.withdraw(from, nlri);
+        }
+        let mut event = None;
+        if let Some((attributes, announced)) = &update.announced {
+            let attributes = match admission::stripped(peer.kind, attributes) {
+                Some(stripped) => self.shared.intern(&Arc::new(stripped)),
+                None => self.shared.intern(attributes),
+            };
+            let mut import = Import::new(&self.us, &peer, &attributes);
+            for nlri in announced {
+                let accepted = import.accepted(&nlri.prefix, &mut self.shared);
+                event = self.announce(from, nlri, &attributes, accepted).or(event);
+            }
+            drop(import);
+            self.shared.release(attributes);
+        }
+        event.or_else(|| self.peers.get_mut(&from)?.warning(update.family))
+    }
+
+    /// Makes this speaker the origin of a prefix. An unspecified next hop is the one that each BGP peer is to be told.
+    pub fn originate(&mut self, prefix: IpNet, attributes: Attributes) {
+        let nlri = Nlri { prefix, path_id: 0 };
+        let attributes = self.shared.intern(&Arc::new(attributes));
+        let accepted = Some(Arc::clone(&attributes));
+        self.announce(PeerId::LOCAL, &nlri, &attributes, accepted);
+        self.shared.release(attributes);
+    }
+
+    /// Undoes [`Table::originate`].
+    pub fn retract(&mut self, prefix: IpNet) {
+        self.withdraw(PeerId::LOCAL, &Nlri { prefix, path_id: 0 });
+    }
+
+    /// Lets the next decision look again at all paths whose next hop is one of these, because what `decide` is told of
+    /// their cost has changed.
+    pub fn next_hops_changed(&mut self, mut changed: impl FnMut(IpAddr) -> bool) {
+        for (prefix, entry) in &mut self.routes {
+            let mut accepted = entry.paths().iter().filter_map(Path::accepted);
+            if accepted.any(|attributes| changed(attributes.next_hop)) {
+                mark(&mut self.dirty, entry, prefix);
+            }
+        }
+    }
+
+    /// Decides on all prefixes of which anything has changed, and lists them. `cost` is the IGP cost to a next hop that
+    /// a BGP peer has announced; `None` if it is unreachable, or is this speaker itself.
+    pub fn decide(&mut self, mut cost: impl FnMut(PeerId, IpAddr) -> Option<u32>) -> Vec<Change> {
+        let mut changes = Vec::with_capacity(self.dirty.len());
+        for prefix in std::mem::take(&mut self.dirty) {
+            let Some(entry) = self.routes.get_mut(&prefix) else {
+                continue;
+            };
+            let (us, peers) = (&self.us, &self.peers);
+            let facts = |path: &Path| facts(us, peers, path, &mut cost);
+            let best = entry.decide(facts, us.multipath);
+            changes.push(Change { prefix, best });
+            if entry.paths().is_empty() {
+                self.routes.remove(&prefix);
+            }
+        }
+        changes
+    }
+
+    /// The selected paths to a prefix as of the last decision, the best one first.
+    pub fn best(&self, prefix: &IpNet) -> &[Path] {
+        self.routes.get(prefix).map_or(&[], Entry::chosen)
+    }
+
+    /// All paths to a prefix that can be used as of the last decision, the best one first.
+    pub fn eligible(&self, prefix: &IpNet) -> &[Path] {
+        self.routes.get(prefix).map_or(&[], Entry::eligible)
+    }
+
+    /// The Loc-RIB: prefixes that have a selected path, and all their selected paths, in no order.
+    pub fn routes(&self) -> impl Iterator<Item = (&IpNet, &[Path])> {
+        let routes = self.routes.iter();
+        routes
+            .map(|(prefix, entry)| (prefix, entry.chosen()))
+            .filter(|(_, chosen)| !chosen.is_empty())
+    }
+
+    /// The Adj-RIB-In of a BGP peer, in no order.
+    pub fn received(&self, from: PeerId) -> impl Iterator<Item = (&IpNet, &Path)> {
+        let paths = self.routes.iter().flat_map(|(prefix, entry)| {
+            let paths = entry.paths().iter();
+            paths.map(move |path| (prefix, path))
+        });
+        paths.filter(move |(_, path)| path.from == from)
+    }
+
+    /// How many routes of a family a BGP peer has announced, and how many of them are stale.
+    pub fn count(&self, from: PeerId, family: Family) -> (usize, usize) {
+        let known = self.peers.get(&from);
+        known.map_or((0, 0), |known| known.counted(family))
+    }
+
+    /// Why a path is not eligible; an unreachable next hop is no reason here.
+    pub fn refusal(&self, path: &Path) -> Option<Refusal> {
+        if path.accepted.is_some() {
+            return None;
+        }
+        let peer = self.peer(path.from)?;
+        admission::refusal(&self.us, peer, &path.received).or(Some(Refusal::Policy))
+    }
+
+    pub(super) fn speaker(&self) -> &Speaker {
+        &self.us
+    }
+
+    /// All prefixes of which there are paths, in no order.
+    pub(super) fn prefixes(&self) -> impl Iterator<Item = IpNet> {
+        self.routes.keys().copied()
+    }
+
+    fn announce(
+        &mut self,
+        from: PeerId,
+        nlri: &Nlri,
+        received: &Arc<Attributes>,
+        accepted: Option<Arc<Attributes>>,
+    ) -> Option<LimitEvent> {
+        let entry = self.routes.entry(nlri.prefix);
+        let family = Family::of(&nlri.prefix);
+        let mut known = self.peers.get_mut(&from);
+        let entry = entry.or_default();
+        let at = entry.find(from, nlri.path_id);
+        if at.is_none()
+            && let Some(Err(event)) = known.as_mut().map(|known| known.has_room(family))
+        {
+            accepted
+                .into_iter()
+                .for_each(|one| self.shared.release(one));
+            if entry.paths().is_empty() {
+                // Else an entry without paths would stay: only `decide` removes those.
+                mark(&mut self.dirty, entry, &nlri.prefix);
+            }
+            return Some(event);
+        }
+        let path = Path {
+            received: Arc::clone(received),
+            accepted,
+            from,
+            path_id: nlri.path_id,
+            send_id: 0,
+            mark: Mark::Fresh,
+        };
+        let set = entry.set(at, path);
+        if !matches!(set, Set::Confirmed(_)) {
+            mark(&mut self.dirty, entry, &nlri.prefix);
+        }
+        let old = match set {
+            Set::Added => None,
+            Set::Confirmed(old) | Set::Replaced(old) => Some(old),
+        };
+        if let Some(known) = known {
+            let count = known.count(family);
+            count.routes += usize::from(old.is_none());
+            count.stale -= usize::from(old.as_ref().is_some_and(|old| old.is_stale()));
+        }
+        old.into_iter()
+            .for_each(|old| release(&mut self.shared, old));
+        None
+    }
+
+    fn withdraw(&mut self, from: PeerId, nlri: &Nlri) {
+        let Some(entry) = self.routes.get_mut(&nlri.prefix) else {
+            return;
+        };
+        let Some(path) = entry.find(from, nlri.path_id).and_then(|at| entry.take(at)) else {
+            return;
+        };
+        mark(&mut self.dirty, entry, &nlri.prefix);
+        if let Some(known) = self.peers.get_mut(&from) {
+            let count = known.count(Family::of(&nlri.prefix));
+            count.routes -= 1;
+            count.stale -= usize::from(path.is_stale());
+        }
+        release(&mut self.shared, path);
+    }
+
+    /// Goes over all paths of a BGP peer in a family.
+    pub(super) fn edit_paths(
+        &mut self,
+        from: PeerId,
+        family: Family,
+        mut edit: impl FnMut(&IpNet, &mut Path, &mut Interner) -> Fate,
+    ) {
+        let Some(known) = self.peers.get_mut(&from) else {
+            return;
+        };
+        let count = known.count(family);
+        if count.routes == 0 {
+            return;
+        }
+        let of_family = |(prefix, _): &(&IpNet, &mut Entry)| Family::of(prefix) == family;
+        for (prefix, entry) in self.routes.iter_mut().filter(of_family) {
+            let mut at = 0;
+            while let Some(path) = entry.paths_mut().get_mut(at) {
+                let was_stale = path.is_stale();
+                if path.from != from {
+                    at += 1;
+                    continue;
+                }
+                let fate = edit(prefix, path, &mut self.shared);
+                count.stale += usize::from(path.is_stale());
+                count.stale -= usize::from(was_stale);
+                match fate {
+                    Fate::Same => at += 1,
+                    Fate::Changed => {
+                        entry.touch(at);
+                        mark(&mut self.dirty, entry, prefix);
+                        at += 1;
+                    }
+                    Fate::Gone => {
+                        mark(&mut self.dirty, entry, prefix);
+                        if let Some(path) = entry.take(at) {
+                            count.routes -= 1;
+                            count.stale -= usize::from(path.is_stale());
+                            release(&mut self.shared, path);
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// What becomes of a path.
+pub(super) enum Fate {
+    Same,
+    Changed,
+    Gone,
+}
+
+fn mark(dirty: &mut Vec<IpNet>, entry: &mut Entry, prefix: &IpNet) {
+    if !std::mem::replace(&mut entry.dirty, true) {
+        dirty.push(*prefix);
+    }
+}
+
+fn release(shared: &mut Interner, path: Path) {
+    path.accepted
+        .into_iter()
+        .for_each(|one| shared.release(one));
+    shared.release(path.received);
+}
+
+fn facts(
+    us: &Speaker,
+    peers: &HashMap<PeerId, Known, Hashing>,
+    path: &Path,
+    cost: &mut impl FnMut(PeerId, IpAddr) -> Option<u32>,
+) -> Option<Facts> {
+    if path.from == PeerId::LOCAL {
+        return Some(Facts {
+            source: Source::Local,
+            cost: 0,
+            router_id: us.router_id,
+            address: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+        });
+    }
+    let peer = &peers.get(&path.from)?.peer;
+    Some(Facts {
+        source: peer.kind.source(),
+        cost: cost(path.from, path.accepted.as_ref()?.next_hop)?,
+        router_id: peer.router_id,
+        address: peer.address,
+    })
+}
+
+/// The import of routes that have the same attributes.
+struct Import<'a> {
+    attributes: &'a Arc<Attributes>,
+    policy: Option<&'a Policy>,
+    refused: bool,
+    /// What the attributes become by each list of edits.
+    edited: Vec<(Edits<'a>, Arc<Attributes>)>,
+}
+
+impl<'a> Import<'a> {
+    fn new(us: &Speaker, peer: &'a Peer, attributes: &'a Arc<Attributes>) -> Self {
+        Self {
+            attributes,
+            policy: peer.import.as_deref(),
+            refused: admission::refusal(us, peer, attributes).is_some(),
+            edited: Vec::new(),
+        }
+    }
+
+    fn accepted(&mut self, prefix: &IpNet, shared: &mut Interner) -> Option<Arc<Attributes>> {
+        if self.refused {
+            return None;
+        }
+        let edits = match self.policy {
+            Some(policy) => policy.judge(prefix, self.attributes)?,
+            None => Edits::default(),
+        };
+        if edits.is_empty() {
+            return Some(Arc::clone(self.attributes));
+        }
+        if let Some((_, known)) = self.edited.iter().find(|(known, _)| *known == edits) {
+            return Some(Arc::clone(known));
+        }
+        let mut attributes = Attributes::clone(self.attributes);
+        edits.apply(&mut attributes);
+        let attributes = shared.intern(&Arc::new(attributes));
+        self.edited.push((edits, Arc::clone(&attributes)));
+        Some(attributes)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,112 @@
+//! Routes and BGP peers for tests.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::num::NonZeroU16;
+use std::sync::Arc;
+
+use ipnet::IpNet;
+
+use super::{Kind, Peer, PeerId, Speaker, Table};
+use crate::policy::Policy;
+use crate::route::{Attributes, Family, Nlri, Origin, Segment, Update};
+
+pub(super) fn net(text: &str) -> IpNet {
+    text.parse().unwrap()
+}
+
+pub(super) fn nlri(text: &str, path_id: u32) -> Nlri {
+    let prefix = net(text);
+    Nlri { prefix, path_id }
+}
+
+pub(super) fn id(last: u8) -> Ipv4Addr {
+    Ipv4Addr::new(192, 0, 2, last)
+}
+
+/// A route with this path, as one sequence, by way of 192.0.2.1.
+pub(super) fn attributes(as_path: &[u32]) -> Attributes {
+    let segment = |ases: &[u32]| Segment::Sequence(ases.to_vec());
+    Attributes {
+        origin: Origin::Igp,
+        as_path: as_path.chunks(255).map(segment).collect(),
+        next_hop: id(1).into(),
+        link_local: None,
+        med: None,
+        local_pref: None,
+        atomic_aggregate: false,
+        aggregator: None,
+        communities: Vec::new(),
+        large_communities: Vec::new(),
+        extended_communities: Vec::new(),
+        originator_id: None,
+        cluster_list: Vec::new(),
+        opaque: Vec::new(),
+    }
+}
+
+/// AS 64512, 192.0.2.100, reflector of cluster 192.0.2.200.
+pub(super) fn us(multipath: u16) -> Speaker {
+    Speaker {
+        asn: 64512,
+        router_id: id(100),
+        cluster_id: id(200),
+        multipath: NonZeroU16::new(multipath).unwrap(),
+    }
+}
+
+/// An eBGP peer of which everything is accepted.
+pub(super) fn external(last: u8) -> Peer {
+    Peer {
+        kind: Kind::External,
+        import: Some(Arc::new(Policy::accept_all())),
+        ..internal(last)
+    }
+}
+
+/// An iBGP peer, no client.
+pub(super) fn internal(last: u8) -> Peer {
+    Peer {
+        kind: Kind::Internal { client: false },
+        address: id(last).into(),
+        router_id: id(last),
+        import: None,
+        own_as_allowed: 0,
+        limit_ipv4: None,
+        limit_ipv6: None,
+    }
+}
+
+/// A table that knows these BGP peers by the last byte of their address.
+pub(super) fn table(multipath: u16, peers: &[Peer]) -> Table {
+    let mut table = Table::new(us(multipath), 1);
+    for peer in peers {
+        table.set_peer(peer_id(peer), peer.clone());
+    }
+    table
+}
+
+pub(super) fn peer_id(peer: &Peer) -> PeerId {
+    PeerId(peer.router_id.octets()[3].into())
+}
+
+pub(super) fn announce(attributes: &Attributes, prefixes: &[&str]) -> Update {
+    let announced = prefixes.iter().map(|text| nlri(text, 0)).collect();
+    Update {
+        family: Family::of(&net(prefixes[0])),
+        withdrawn: Vec::new(),
+        announced: Some((Arc::new(attributes.clone()), announced)),
+    }
+}
+
+pub(super) fn withdraw(prefixes: &[&str]) -> Update {
+    Update {
+        family: Family::of(&net(prefixes[0])),
+        withdrawn: prefixes.iter().map(|text| nlri(text, 0)).collect(),
+        announced: None,
+    }
+}
+
+/// Every next hop is one hop away.
+pub(super) fn near(_: PeerId, _: IpAddr) -> Option<u32> {
+    Some(1)
+}
