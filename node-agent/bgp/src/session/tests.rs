@@ -1,3 +1,4 @@
+mod collisions;
 mod opens;
 mod pair;
 mod single;

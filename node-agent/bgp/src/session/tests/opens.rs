@@ -166,6 +166,38 @@ fn what_is_agreed_on() {
 }
 
 #[test]
+fn a_peer_of_two_octets() {
+    let bench = Bench::established(config(), &of(|open| open.capabilities.as4 = None));
+    let negotiated = bench.session.negotiated().unwrap();
+    assert!(!negotiated.receive.as4 && !negotiated.transmit.as4);
+}
+
+#[test]
+fn long_lived_needs_graceful_restart() {
+    let long_lived = LongLived {
+        forwarding: true,
+        stale_time: 3600,
+    };
+    let long_lived = PerFamily {
+        ipv4: Some(long_lived),
+        ipv6: None,
+    };
+    let config = Config {
+        capabilities: Capabilities {
+            long_lived,
+            ..capabilities(64512)
+        },
+        ..config()
+    };
+    let open = of(|open| open.capabilities.long_lived = long_lived);
+    let bench = Bench::established(config, &open);
+    assert_eq!(
+        bench.session.negotiated().unwrap().long_lived,
+        PerFamily::default()
+    );
+}
+
+#[test]
 fn new_capabilities_are_for_the_next_open() {
     let mut bench = Bench::connected(config());
     bench

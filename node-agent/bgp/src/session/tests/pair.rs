@@ -125,7 +125,12 @@ impl World {
         };
         if let Item::Bytes(bytes) = &mut item {
             let length = bytes.len();
-            let first = self.random(length) + 1;
+            let whole = self.random(2) == 0;
+            let first = if whole {
+                length
+            } else {
+                self.random(length) + 1
+            };
             if let (Item::Bytes(bytes), Some(queue)) =
                 (&mut item, self.speakers[at].inbox.get_mut(&connection))
             {

@@ -4,7 +4,6 @@ use proptest::prelude::*;
 use rstest::rstest;
 
 use super::*;
-use crate::session::collision::survivor;
 
 #[test]
 fn a_whole_life() {
@@ -78,10 +77,14 @@ fn silence_ends_the_session_after_the_hold_time() {
 }
 
 #[rstest]
-#[case::open_sent(false, 240)]
-#[case::open_confirm(true, 30)]
-fn silence_ends_the_handshake(#[case] opened: bool, #[case] seconds: u64) {
-    let mut bench = Bench::connected(config());
+#[case::open_sent(false, 90, 240)]
+#[case::open_confirm(true, 90, 30)]
+#[case::open_confirm_without_a_hold_time(true, 0, 240)]
+fn silence_ends_the_handshake(#[case] opened: bool, #[case] hold_time: u16, #[case] seconds: u64) {
+    let mut bench = Bench::connected(Config {
+        hold_time,
+        ..config()
+    });
     if opened {
         bench.bytes(&open_bytes(&peer()));
     }
@@ -142,6 +145,55 @@ fn attempts_come_less_and_less_often() {
         );
         assert_eq!(bench.session.state(), State::Connect);
     }
+}
+
+/// The next attempt may take so long.
+fn attempt(bench: &mut Bench) -> Duration {
+    assert_eq!(bench.session.state(), State::Connect);
+    bench.next_deadline()
+}
+
+#[test]
+fn delays_are_short_again_after_a_start() {
+    let mut bench = Bench::new(config());
+    bench.session.start(bench.now);
+    while attempt(&mut bench) < Duration::from_secs(60) {}
+    for _ in 0..6 {
+        bench.session.connected(CONNECTION, bench.now);
+        bench.bytes(&notification_bytes(&Notification::new((2, 2))));
+        bench.next_deadline();
+    }
+    bench.session.stop(Cease::Shutdown, "", bench.now);
+    bench.session.start(bench.now);
+    assert!(attempt(&mut bench) <= Duration::from_secs(5));
+    bench.session.connected(CONNECTION, bench.now);
+    bench.bytes(&notification_bytes(&Notification::new((2, 2))));
+    assert!(bench.next_deadline() <= Duration::from_secs(1));
+}
+
+#[test]
+fn attempts_are_short_again_after_a_session() {
+    let mut bench = Bench::new(config());
+    bench.session.start(bench.now);
+    while attempt(&mut bench) < Duration::from_secs(60) {}
+    bench.session.connected(CONNECTION, bench.now);
+    bench.bytes(&[open_bytes(&peer()), keepalive_bytes()].concat());
+    bench.session.closed(CONNECTION, "reset", bench.now);
+    bench.next_deadline();
+    assert!(attempt(&mut bench) <= Duration::from_secs(5));
+}
+
+#[test]
+fn no_attempt_is_made_beside_a_connection() {
+    let mut bench = Bench::new(config());
+    bench.session.start(bench.now);
+    bench.session.accepted(CONNECTION, bench.now);
+    bench.seen();
+    assert!(bench.next_deadline() <= Duration::from_secs(5));
+    assert_eq!(
+        (bench.seen().connects, bench.session.state()),
+        (0, State::OpenSent)
+    );
 }
 
 #[test]
@@ -283,105 +335,6 @@ fn routes_that_outlive_a_session(
     if let (End::Stop(cease), Some(notification)) = (end, seen.notification()) {
         assert_eq!(notification.is_hard(), cease.is_hard());
     }
-}
-
-/// Two connections at once. The peer's identifier is greater or less than ours, and OPENs come on either first.
-#[rstest]
-#[case::they_win_theirs_first(2, [Connection(2), Connection(1)], Connection(2))]
-#[case::they_win_ours_first(2, [Connection(1), Connection(2)], Connection(2))]
-#[case::we_win_theirs_first(0, [Connection(2), Connection(1)], Connection(1))]
-#[case::we_win_ours_first(0, [Connection(1), Connection(2)], Connection(1))]
-fn collisions(#[case] last: u8, #[case] order: [Connection; 2], #[case] stays: Connection) {
-    let open = Open {
-        id: Ipv4Addr::new(10, 0, 0, last),
-        ..peer()
-    };
-    let mut bench = Bench::connected(config());
-    bench.session.accepted(Connection(2), bench.now);
-    for connection in order {
-        bench
-            .session
-            .bytes(connection, &open_bytes(&open), bench.now);
-    }
-    let seen = bench.seen();
-    assert_eq!(seen.notification(), Some(Notification::new((6, 7))));
-    assert_eq!(seen.closed.len(), 1);
-    assert_ne!(seen.closed, [stays]);
-    assert!(seen.events.is_empty(), "a collision is no failure");
-    bench.session.bytes(stays, &keepalive_bytes(), bench.now);
-    assert_eq!(bench.session.state(), State::Established);
-}
-
-#[rstest]
-#[case((1, 9), (2, 1), Direction::Incoming)]
-#[case((2, 1), (1, 9), Direction::Outgoing)]
-#[case::same_identifier((1, 1), (1, 2), Direction::Incoming)]
-fn survivors(#[case] local: (u32, u32), #[case] remote: (u32, u32), #[case] expected: Direction) {
-    assert_eq!(
-        survivor((local.0.into(), local.1), (remote.0.into(), remote.1)),
-        expected
-    );
-}
-
-/// A second connection of the peer while a session is established.
-#[rstest]
-#[case::no_graceful_restart(false, 60, false)]
-#[case::too_early(true, 1, false)]
-#[case::restarted(true, 60, true)]
-fn second_connections(#[case] restart: bool, #[case] seconds: u64, #[case] replaced: bool) {
-    let with = |capabilities| {
-        if restart {
-            graceful(capabilities, true)
-        } else {
-            capabilities
-        }
-    };
-    let open = Open {
-        capabilities: with(capabilities(64513)),
-        ..peer()
-    };
-    let mut bench = Bench::established(
-        Config {
-            capabilities: with(capabilities(64512)),
-            hold_time: 0,
-            ..config()
-        },
-        &open,
-    );
-    bench.after(Duration::from_secs(seconds));
-    bench.session.accepted(Connection(2), bench.now);
-    assert_eq!(
-        bench.session.state(),
-        State::Established,
-        "nothing happens before the peer's OPEN"
-    );
-    bench
-        .session
-        .bytes(Connection(2), &open_bytes(&open), bench.now);
-    let seen = bench.seen();
-    if replaced {
-        assert_eq!(seen.closed, [CONNECTION]);
-        assert_eq!(
-            seen.failure(),
-            Some(("the peer has restarted and opened a new connection", true))
-        );
-        assert_eq!(bench.session.state(), State::OpenConfirm);
-    } else {
-        assert_eq!(seen.closed, [Connection(2)]);
-        assert_eq!(seen.notification(), Some(Notification::new((6, 7))));
-        assert_eq!(bench.session.state(), State::Established);
-    }
-}
-
-#[test]
-fn half_open_handshakes_do_not_add_up() {
-    let mut bench = Bench::connected(config());
-    for connection in 2..500 {
-        bench.session.accepted(Connection(connection), bench.now);
-    }
-    let seen = bench.seen();
-    assert_eq!(seen.closed.len(), 497);
-    assert_eq!(bench.session.links.len(), 2);
 }
 
 proptest! {

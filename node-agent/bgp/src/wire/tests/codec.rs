@@ -156,6 +156,42 @@ fn what_cannot_be_said_is_withdrawn(#[case] update: Update) {
     );
 }
 
+/// Attributes that leave room for no prefix, and for the longest one.
+#[rstest]
+#[case::one_octet_left(1012, 1)]
+#[case::twenty_octets_left(1008, 1)]
+#[case::just_enough(1007, 0)]
+fn room_for_a_prefix(#[case] communities: u32, #[case] unsendable: usize) {
+    let communities = (0..communities).collect();
+    let update = announce(
+        Attributes {
+            communities,
+            ..attributes("192.0.2.1")
+        },
+        &["10.0.0.0/8"],
+    );
+    let mut bytes = Vec::new();
+    assert_eq!(encode(&[update], &PLAIN, &mut bytes), unsendable);
+    assert_eq!(messages(&bytes).len(), 1);
+}
+
+#[test]
+fn a_withdrawal_stays_after_the_announcement_before_it() {
+    let first = announce(attributes("192.0.2.1"), &["10.1.0.0/16"]);
+    let second = Update {
+        withdrawn: vec![nlri("10.1.0.0/16")],
+        ..announce(attributes("192.0.2.1"), &["10.2.0.0/16"])
+    };
+    let mut bytes = Vec::new();
+    encode(&[first, second], &PLAIN, &mut bytes);
+    let decoded: Vec<_> = messages(&bytes)
+        .into_iter()
+        .flat_map(|(_, body)| decode(&body, &INTERNAL).unwrap().updates)
+        .map(|update| update.withdrawn.len())
+        .collect();
+    assert_eq!(decoded, [0, 1, 0]);
+}
+
 #[test]
 fn nothing_is_no_message() {
     let mut bytes = Vec::new();
@@ -206,6 +242,7 @@ fn end_of_rib_and_back(#[case] family: Family, #[case] length: usize) {
 #[rstest]
 #[case::ipv4_as_multiprotocol(vec![0, 0, 0, 6, 0x80, 15, 3, 0, 1, 1], Some(Family::Ipv4))]
 #[case::unknown_family(vec![0, 0, 0, 6, 0x80, 15, 3, 0, 25, 70], None)]
+#[case::attributes_beside_it(vec![0, 0, 0, 10, 0x40, 1, 1, 0, 0x80, 15, 3, 0, 2, 1], None)]
 #[case::attributes_without_prefixes(vec![0, 0, 0, 4, 0x40, 1, 1, 0], None)]
 fn other_empty_updates(#[case] body: Vec<u8>, #[case] end_of_rib: Option<Family>) {
     assert_eq!(
