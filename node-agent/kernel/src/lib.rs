@@ -24,7 +24,9 @@ mod plan;
 pub mod pod;
 mod reconciler;
 mod record;
+mod sockopt;
 mod state;
+pub mod tcp;
 #[cfg(any(test, feature = "testing"))]
 #[allow(missing_docs, clippy::expect_used)]
 pub mod testing;

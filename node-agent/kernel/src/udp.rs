@@ -1,10 +1,12 @@
 //! UDP sockets for probes: with a mark that chooses the path, and never fragmented.
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::net::{SocketAddr, UdpSocket};
 
-use socket2::{Domain, Socket, Type};
+use nix::libc;
+use socket2::{Socket, Type};
 
+use crate::sockopt;
 use crate::state::Family;
 
 /// A socket that answers on `port` of every address of the family. It does not block.
@@ -12,8 +14,8 @@ use crate::state::Family;
 /// # Errors
 /// The port is taken, or the kernel lacks the family.
 pub fn bind(family: Family, port: u16) -> io::Result<UdpSocket> {
-    let socket = open(family)?;
-    socket.bind(&SocketAddr::new(any(family), port).into())?;
+    let socket = sockopt::open(family, Type::DGRAM)?;
+    socket.bind(&SocketAddr::new(sockopt::any(family), port).into())?;
     Ok(socket.into())
 }
 
@@ -23,68 +25,28 @@ pub fn bind(family: Family, port: u16) -> io::Result<UdpSocket> {
 /// # Errors
 /// The kernel refuses; a mark needs `CAP_NET_ADMIN`.
 pub fn probe_socket(family: Family, mark: Option<u32>) -> io::Result<UdpSocket> {
-    let socket = open(family)?;
+    let socket = sockopt::open(family, Type::DGRAM)?;
     if let Some(mark) = mark {
         socket.set_mark(mark)?;
     }
     forbid_fragments(&socket, family)?;
-    socket.bind(&SocketAddr::new(any(family), 0).into())?;
+    socket.bind(&SocketAddr::new(sockopt::any(family), 0).into())?;
     Ok(socket.into())
 }
 
-fn any(family: Family) -> IpAddr {
-    match family {
-        Family::V4 => Ipv4Addr::UNSPECIFIED.into(),
-        Family::V6 => Ipv6Addr::UNSPECIFIED.into(),
-    }
-}
-
-fn open(family: Family) -> io::Result<Socket> {
-    let domain = if family == Family::V4 {
-        Domain::IPV4
-    } else {
-        Domain::IPV6
-    };
-    let socket = Socket::new(domain, Type::DGRAM, None)?;
-    if family == Family::V6 {
-        socket.set_only_v6(true)?;
-    }
-    socket.set_nonblocking(true)?;
-    Ok(socket)
-}
-
-// No safe wrapper of these two options exists in socket2 or nix.
-#[allow(unsafe_code)]
 fn forbid_fragments(socket: &Socket, family: Family) -> io::Result<()> {
-    use nix::libc;
-    use std::os::fd::AsRawFd;
-
-    let (level, option, value) = match family {
-        Family::V4 => (
+    match family {
+        Family::V4 => sockopt::set(
+            socket,
             libc::IPPROTO_IP,
             libc::IP_MTU_DISCOVER,
-            libc::IP_PMTUDISC_PROBE,
+            &libc::IP_PMTUDISC_PROBE,
         ),
-        Family::V6 => (
+        Family::V6 => sockopt::set(
+            socket,
             libc::IPPROTO_IPV6,
             libc::IPV6_MTU_DISCOVER,
-            libc::IPV6_PMTUDISC_PROBE,
+            &libc::IPV6_PMTUDISC_PROBE,
         ),
-    };
-    // SAFETY: the descriptor is open for as long as `socket` lives, and the kernel reads an int of
-    // the length given.
-    let result = unsafe {
-        libc::setsockopt(
-            socket.as_raw_fd(),
-            level,
-            option,
-            std::ptr::from_ref(&value).cast(),
-            std::mem::size_of_val(&value) as libc::socklen_t,
-        )
-    };
-    if result == 0 {
-        Ok(())
-    } else {
-        Err(io::Error::last_os_error())
     }
 }
