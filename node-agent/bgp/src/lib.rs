@@ -6,4 +6,5 @@ pub mod policy;
 pub mod rib;
 pub mod route;
 pub mod session;
+pub mod speaker;
 pub mod wire;

@@ -1,0 +1,526 @@
+//! A whole speaker: the sessions with its BGP peers, what it believes of what they say, and what they are told.
+//!
+//! What happens goes in through one method each, with the time; what to do comes out of [`Speaker::poll`]. Routes are
+//! not decided on at each message: the caller takes in what there is, then calls [`Speaker::settle`].
+
+mod peer;
+mod retention;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::net::{IpAddr, Ipv4Addr};
+use std::num::NonZeroU16;
+use std::time::{Duration, Instant};
+
+use ipnet::IpNet;
+
+pub use peer::{PeerConfig, PeerStatus};
+pub use retention::Keep;
+
+use crate::rib::{self, Exports, Path, PeerId, Table};
+use crate::route::{Attributes, Family};
+use crate::session::{Backoff, Connection, Event, Output as SessionOutput, Session};
+use crate::wire::{Cease, GracefulRestart, LongLived, PerFamily, Refresh, RouteRefresh};
+use peer::{Restarts, Slot};
+use retention::Act;
+
+/// What a speaker is made from.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Its AS.
+    pub asn: u32,
+    /// Its BGP identifier; not 0.0.0.0.
+    pub router_id: Ipv4Addr,
+    /// The cluster whose reflector it is (RFC 4456, section 7).
+    pub cluster_id: Ipv4Addr,
+    /// How many paths of equal cost share the traffic.
+    pub multipath: NonZeroU16,
+    /// How long BGP peers are to wait for it when it restarts, in seconds (less than 4096); 0: not at all.
+    pub restart_time: u16,
+    /// How long they are to keep its routes as the last choice after that, in seconds (less than 2^24); 0: not at all.
+    pub long_lived_time: u32,
+    /// How long an attempt to connect may take, and how long after it the next one comes.
+    pub connect_retry: Backoff,
+    /// How long to rest after a session has ended in error.
+    pub idle_hold: Backoff,
+    /// Any number that the outside can't guess.
+    pub seed: u64,
+}
+
+/// What the caller has to do.
+#[derive(Debug)]
+pub enum Output {
+    /// Connect to a BGP peer, then say whether that worked. Takes the place of an attempt that is still under way.
+    Connect(PeerId),
+    /// Send these bytes, in order.
+    Write(PeerId, Connection, Vec<u8>),
+    /// Close the connection once what was written on it has been sent, and tell no more about it.
+    Close(PeerId, Connection),
+    /// Other paths are selected for these prefixes; see [`Speaker::selected`].
+    Selected(Vec<IpNet>),
+    /// Something to be said to people.
+    Note(PeerId, String),
+}
+
+/// A speaker.
+pub struct Speaker {
+    settings: Settings,
+    table: Table,
+    exports: Exports,
+    peers: BTreeMap<PeerId, Slot>,
+    originated: BTreeSet<IpNet>,
+    /// The IGP cost to next hops that can be reached.
+    costs: HashMap<IpAddr, u32>,
+    /// Whether anything has happened since the last decision that it may depend on.
+    unsettled: bool,
+    start: Option<Start>,
+    outputs: VecDeque<Output>,
+}
+
+/// The time after a restart in which BGP peers are still saying what they know (RFC 4724, section 4.1).
+struct Start {
+    until: Instant,
+    /// Prefixes with a decision that the caller hasn't heard of.
+    held_back: BTreeSet<IpNet>,
+}
+
+impl Speaker {
+    /// A speaker without BGP peers. If it has `restarted`, it says so, and for so long at the most it waits until it
+    /// knows all that its BGP peers know before it tells of what it has selected.
+    pub fn new(settings: Settings, restarted: Option<Duration>, now: Instant) -> Self {
+        let us = rib::Speaker {
+            asn: settings.asn,
+            router_id: settings.router_id,
+            cluster_id: settings.cluster_id,
+            multipath: settings.multipath,
+        };
+        Self {
+            table: Table::new(us, settings.seed),
+            exports: Exports::new(settings.seed),
+            peers: BTreeMap::new(),
+            originated: BTreeSet::new(),
+            costs: HashMap::new(),
+            unsettled: false,
+            start: restarted.map(|wait| Start {
+                until: now + wait,
+                held_back: BTreeSet::new(),
+            }),
+            outputs: VecDeque::new(),
+            settings,
+        }
+    }
+
+    /// The next thing to do, in this order.
+    pub fn poll(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+
+    /// When [`Speaker::advance`] is to be called next.
+    pub fn deadline(&self) -> Option<Instant> {
+        let start = self.start.as_ref().map(|start| start.until);
+        let peers = self.peers.values().filter_map(Slot::deadline);
+        peers.chain(start).min()
+    }
+
+    /// Speaks with a BGP peer, or goes on in another way with one that is known. A session ends only if it can't go on
+    /// as it is.
+    pub fn set_peer(&mut self, id: PeerId, config: PeerConfig, now: Instant) {
+        if let Some(slot) = self.peers.get_mut(&id) {
+            if slot.config == config {
+                return;
+            }
+            if slot.config.needs_the_same_session(&config) {
+                slot.config = config;
+                let peer = slot.rib_peer(&self.settings);
+                self.table.set_peer(id, peer);
+                self.unsettled = true;
+                self.tell(id, now);
+                self.drain(id, now);
+                return;
+            }
+            slot.session.stop(Cease::ConfigurationChanged, "", now);
+            self.drain(id, now);
+        }
+        let kept = self.peers.remove(&id).map(|slot| slot.retention);
+        let mut slot = Slot::new(&self.settings, id, config, self.restarts());
+        slot.retention = kept.unwrap_or_default();
+        self.table.set_peer(id, slot.rib_peer(&self.settings));
+        slot.session.start(now);
+        self.peers.insert(id, slot);
+        self.drain(id, now);
+    }
+
+    /// Speaks with a BGP peer no longer, and forgets what it said.
+    pub fn remove_peer(&mut self, id: PeerId, now: Instant) {
+        let Some(slot) = self.peers.get_mut(&id) else {
+            return;
+        };
+        slot.session.stop(Cease::Deconfigured, "", now);
+        self.drain(id, now);
+        self.peers.remove(&id);
+        self.table.forget_peer(id);
+        self.unsettled = true;
+    }
+
+    /// Says what this speaker is the origin of, instead of what it was until now.
+    pub fn originate(&mut self, routes: BTreeMap<IpNet, Attributes>) {
+        for gone in self
+            .originated
+            .iter()
+            .filter(|prefix| !routes.contains_key(prefix))
+        {
+            self.table.retract(*gone);
+        }
+        self.originated = routes.keys().copied().collect();
+        for (prefix, attributes) in routes {
+            self.table.originate(prefix, attributes);
+        }
+        self.unsettled = true;
+    }
+
+    /// Says which next hops can be reached, and at what cost; none else can.
+    pub fn set_costs(&mut self, costs: HashMap<IpAddr, u32>) {
+        let old = std::mem::replace(&mut self.costs, costs);
+        let new = &self.costs;
+        self.table
+            .next_hops_changed(|next_hop| old.get(&next_hop) != new.get(&next_hop));
+        self.unsettled |= old != self.costs;
+    }
+
+    /// The connection that [`Output::Connect`] asked for is there.
+    pub fn connected(&mut self, id: PeerId, connection: Connection, now: Instant) {
+        self.with(id, now, |session| session.connected(connection, now));
+    }
+
+    /// The BGP peer has connected.
+    pub fn accepted(&mut self, id: PeerId, connection: Connection, now: Instant) {
+        self.with(id, now, |session| session.accepted(connection, now));
+    }
+
+    /// The connection that [`Output::Connect`] asked for can't be made.
+    pub fn connect_failed(&mut self, id: PeerId, why: &str, now: Instant) {
+        self.with(id, now, |session| session.connect_failed(why));
+    }
+
+    /// A BGP peer has sent this.
+    pub fn bytes(&mut self, id: PeerId, connection: Connection, bytes: &[u8], now: Instant) {
+        self.with(id, now, |session| session.bytes(connection, bytes, now));
+    }
+
+    /// A connection is gone, and this end has not closed it.
+    pub fn closed(&mut self, id: PeerId, connection: Connection, why: &str, now: Instant) {
+        self.with(id, now, |session| session.closed(connection, why, now));
+    }
+
+    /// Time has passed.
+    pub fn advance(&mut self, now: Instant) {
+        let due = |slot: &Slot| slot.deadline().is_some_and(|deadline| deadline <= now);
+        let ids: Vec<PeerId> = self
+            .peers
+            .iter()
+            .filter(|(_, slot)| due(slot))
+            .map(|(id, _)| *id)
+            .collect();
+        for id in ids {
+            for family in Family::ALL {
+                let Some(slot) = self.peers.get_mut(&id) else {
+                    break;
+                };
+                let act = slot.retention.get_mut(family).advance(now);
+                self.act(id, family, act);
+            }
+            if let Some(slot) = self.peers.get_mut(&id) {
+                slot.advance(now);
+            }
+            self.drain(id, now);
+        }
+        if self.start.as_ref().is_some_and(|start| start.until <= now) {
+            self.started(now);
+        }
+    }
+
+    /// Decides on all routes that may have changed, and tells everybody who has to know.
+    pub fn settle(&mut self, now: Instant) {
+        if !std::mem::take(&mut self.unsettled) {
+            return;
+        }
+        let costs = &self.costs;
+        let changes = self
+            .table
+            .decide(|_, next_hop| costs.get(&next_hop).copied());
+        let mut told = BTreeSet::new();
+        for emission in self.exports.apply(&self.table, &changes) {
+            for id in emission.to.iter() {
+                if let Some(slot) = self.peers.get_mut(&id) {
+                    slot.session
+                        .send(std::slice::from_ref(&emission.update), now);
+                    told.insert(id);
+                }
+            }
+        }
+        for id in told {
+            self.drain(id, now);
+        }
+        let selected = changes
+            .iter()
+            .filter(|change| change.best)
+            .map(|change| change.prefix);
+        match &mut self.start {
+            Some(start) => start.held_back.extend(selected),
+            None => {
+                let selected: Vec<IpNet> = selected.collect();
+                if !selected.is_empty() {
+                    self.outputs.push_back(Output::Selected(selected));
+                }
+            }
+        }
+    }
+
+    /// The selected paths to a prefix, the best one first, as of the last decision.
+    pub fn selected(&self, prefix: &IpNet) -> &[Path] {
+        self.table.best(prefix)
+    }
+
+    /// All that was heard and decided.
+    pub fn table(&self) -> &Table {
+        &self.table
+    }
+
+    /// All that was told.
+    pub fn exports(&self) -> &Exports {
+        &self.exports
+    }
+
+    /// How things are with a BGP peer.
+    pub fn status(&self, id: PeerId) -> Option<PeerStatus> {
+        let slot = self.peers.get(&id)?;
+        let count = |family| {
+            (
+                self.table.count(id, family).0,
+                self.exports.sent(id, family).count(),
+            )
+        };
+        Some(slot.status(PerFamily {
+            ipv4: count(Family::Ipv4),
+            ipv6: count(Family::Ipv6),
+        }))
+    }
+
+    /// Does something with a session, and then what follows from it.
+    fn with(&mut self, id: PeerId, now: Instant, input: impl FnOnce(&mut Session)) {
+        if let Some(slot) = self.peers.get_mut(&id) {
+            input(&mut slot.session);
+            self.drain(id, now);
+        }
+    }
+
+    /// Takes what a session has to say.
+    fn drain(&mut self, id: PeerId, now: Instant) {
+        while let Some(output) = self.peers.get_mut(&id).and_then(|slot| slot.session.poll()) {
+            match output {
+                SessionOutput::Event(event) => self.event(id, event, now),
+                other => self.outputs.extend(translated(id, other)),
+            }
+        }
+    }
+
+    fn event(&mut self, id: PeerId, event: Event, now: Instant) {
+        let Some(slot) = self.peers.get_mut(&id) else {
+            return;
+        };
+        match event {
+            Event::Established(negotiated) => {
+                slot.established(negotiated, now);
+                let peer = slot.rib_peer(&self.settings);
+                self.table.set_peer(id, peer);
+                for family in Family::ALL {
+                    let Some(slot) = self.peers.get_mut(&id) else {
+                        return;
+                    };
+                    let agreed = slot.agreed(family);
+                    let keep = slot.config.keep;
+                    let act = slot.retention.get_mut(family).up(keep, agreed, now);
+                    self.act(id, family, act);
+                }
+                self.note(id, "established".to_owned());
+                self.tell(id, now);
+            }
+            Event::Down { why, graceful } => {
+                for family in Family::ALL {
+                    let Some(slot) = self.peers.get_mut(&id) else {
+                        return;
+                    };
+                    let act = slot.down(family, graceful, now);
+                    self.act(id, family, act);
+                    self.exports.leave(id, family);
+                }
+                if let Some(slot) = self.peers.get_mut(&id) {
+                    let why = slot.ended(why);
+                    self.note(id, why);
+                }
+            }
+            Event::Failed(why) => {
+                if slot.failed(&why) {
+                    self.note(id, why);
+                }
+            }
+            // What was still on its way when there was too much.
+            Event::Update(_) if slot.has_overflowed() => {}
+            Event::Update(update) => {
+                self.unsettled = true;
+                if let Some(event) = self.table.update(id, &update) {
+                    self.limit(id, event, now);
+                }
+            }
+            Event::EndOfRib(family) => {
+                slot.end_of_rib(family);
+                let act = slot.retention.get_mut(family).confirmed();
+                self.act(id, family, act);
+                self.maybe_started(now);
+            }
+            Event::RouteRefresh(RouteRefresh { family, refresh }) => {
+                self.refresh(id, family, refresh, now)
+            }
+            Event::Defect(defect) => self.note(id, format!("a defective UPDATE: {}", defect.what)),
+        }
+    }
+
+    fn refresh(&mut self, id: PeerId, family: Family, refresh: Refresh, now: Instant) {
+        let Some(slot) = self.peers.get_mut(&id) else {
+            return;
+        };
+        match refresh {
+            Refresh::Begin => {
+                let act = slot.retention.get_mut(family).refreshing(now);
+                self.act(id, family, Some(act));
+            }
+            Refresh::End => {
+                let act = slot.retention.get_mut(family).confirmed();
+                self.act(id, family, act);
+            }
+            Refresh::Request => {
+                let updates = self.exports.refresh(id, family);
+                let says = |refresh| RouteRefresh { family, refresh };
+                slot.session.send_refresh(says(Refresh::Begin), now);
+                slot.session.send(&updates, now);
+                slot.session.send_refresh(says(Refresh::End), now);
+            }
+        }
+    }
+
+    fn limit(&mut self, id: PeerId, event: rib::LimitEvent, now: Instant) {
+        match event {
+            rib::LimitEvent::Warning { family, routes } => {
+                self.note(
+                    id,
+                    format!("{routes} {family} prefixes: near the most that it may announce"),
+                );
+            }
+            rib::LimitEvent::Exceeded { family, max } => {
+                let why = format!(
+                    "more than {max} {family} prefixes: announce fewer, or raise the limit"
+                );
+                if let Some(slot) = self.peers.get_mut(&id) {
+                    slot.overflow(why, now);
+                }
+            }
+        }
+    }
+
+    fn act(&mut self, id: PeerId, family: Family, act: Option<Act>) {
+        let Some(act) = act else { return };
+        match act {
+            Act::Flush => self.table.flush(id, family),
+            Act::Restarting => self.table.restarting(id, family),
+            Act::Linger => self.table.linger(id, family),
+            Act::Refreshing => self.table.refreshing(id, family),
+            Act::Sweep => self.table.sweep(id, family),
+        }
+        self.unsettled = true;
+    }
+
+    /// Tells a BGP peer what it may know, or what of that is new to it.
+    fn tell(&mut self, id: PeerId, now: Instant) {
+        for family in Family::ALL {
+            let Some(slot) = self.peers.get_mut(&id) else {
+                return;
+            };
+            let Some(export) = slot.export(family) else {
+                continue;
+            };
+            let updates = self.exports.join(&self.table, id, export);
+            slot.session.send(&updates, now);
+            // After a restart it is told that this is all only once it is (RFC 4724, section 4.1).
+            if self.start.is_none() && slot.owes_end_of_rib(family) {
+                slot.session.send_end_of_rib(family, now);
+            }
+        }
+    }
+
+    /// Ends the time after a restart if all BGP peers that will have said all they know.
+    fn maybe_started(&mut self, now: Instant) {
+        if self.start.is_some() && self.peers.values().all(Slot::has_said_all) {
+            self.started(now);
+        }
+    }
+
+    fn started(&mut self, now: Instant) {
+        self.unsettled = true;
+        self.settle(now);
+        let Some(start) = self.start.take() else {
+            return;
+        };
+        if !start.held_back.is_empty() {
+            self.outputs
+                .push_back(Output::Selected(start.held_back.into_iter().collect()));
+        }
+        let restarts = self.restarts();
+        for slot in self.peers.values_mut() {
+            slot.session
+                .set_capabilities(slot.config.capabilities(&self.settings, restarts));
+            for family in Family::ALL {
+                if slot.owes_end_of_rib(family) {
+                    slot.session.send_end_of_rib(family, now);
+                }
+            }
+        }
+        let ids: Vec<PeerId> = self.peers.keys().copied().collect();
+        for id in ids {
+            self.drain(id, now);
+        }
+    }
+
+    /// What this speaker says of its restarts. Its node forwards while it restarts, whatever it is that restarts.
+    fn restarts(&self) -> Restarts {
+        let families = |value| PerFamily {
+            ipv4: value,
+            ipv6: value,
+        };
+        Restarts {
+            graceful: (self.settings.restart_time > 0).then_some(GracefulRestart {
+                restarting: self.start.is_some(),
+                notification: true,
+                restart_time: self.settings.restart_time,
+                families: families(Some(true)),
+            }),
+            long_lived: (self.settings.long_lived_time > 0).then_some(LongLived {
+                forwarding: true,
+                stale_time: self.settings.long_lived_time,
+            }),
+        }
+    }
+
+    fn note(&mut self, id: PeerId, text: String) {
+        self.outputs.push_back(Output::Note(id, text));
+    }
+}
+
+fn translated(id: PeerId, output: SessionOutput) -> Option<Output> {
+    match output {
+        SessionOutput::Connect => Some(Output::Connect(id)),
+        SessionOutput::Write(connection, bytes) => Some(Output::Write(id, connection, bytes)),
+        SessionOutput::Close(connection) => Some(Output::Close(id, connection)),
+        SessionOutput::Event(_) => None,
+    }
+}
