@@ -142,7 +142,7 @@ impl Attributes {
             }
         }
         attributes.merge_as4();
-        attributes.opaque.sort();
+        attributes.opaque.sort_by_key(|opaque| opaque.code);
         Ok(attributes)
     }
 

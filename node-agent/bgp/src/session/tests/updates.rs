@@ -131,6 +131,34 @@ fn prefixes_that_cannot_be_read_end_the_session() {
     );
 }
 
+/// A message that is longer than 4096 octets, by what this end has said (RFC 8654, section 4).
+#[rstest]
+#[case::announced(true)]
+#[case::not_announced(false)]
+fn extended_messages(#[case] extended_message: bool) {
+    let capabilities = Capabilities {
+        extended_message,
+        ..capabilities(64512)
+    };
+    let mut bench = Bench::established(
+        Config {
+            capabilities,
+            ..config()
+        },
+        &peer(),
+    );
+    let mut bytes = Vec::new();
+    wire::write(&mut bytes, Kind::Update, |out| {
+        out.extend(5000_u16.to_be_bytes());
+        out.extend([0; 5002]);
+    });
+    bench.bytes(&bytes);
+    assert_eq!(
+        bench.session.state() == State::Established,
+        extended_message
+    );
+}
+
 /// Which refreshes go through, by what the peer can do.
 #[rstest]
 #[case::request(true, false, Refresh::Request, true)]

@@ -159,7 +159,7 @@ fn what_cannot_be_said_is_withdrawn(#[case] update: Update) {
 /// Attributes that leave room for no prefix, and for the longest one.
 #[rstest]
 #[case::one_octet_left(1012, 1)]
-#[case::twenty_octets_left(1008, 1)]
+#[case::seventeen_octets_left(1008, 1)]
 #[case::just_enough(1007, 0)]
 fn room_for_a_prefix(#[case] communities: u32, #[case] unsendable: usize) {
     let communities = (0..communities).collect();
@@ -315,6 +315,43 @@ fn as4_aggregator(#[case] old: [u8; 2], #[case] asn: u32, #[case] first: u32) {
         })
     );
     assert_eq!(attributes.as_path, [Segment::Sequence(vec![first])]);
+}
+
+/// The least AS that two octets don't hold.
+#[test]
+fn as_65536_to_two_octets_and_back() {
+    let asn = 0x10000;
+    let aggregator = Some(Aggregator {
+        asn,
+        id: [1, 1, 1, 1].into(),
+    });
+    let as_path = vec![Segment::Set(vec![asn])];
+    let update = announce(
+        Attributes {
+            as_path,
+            aggregator,
+            ..attributes("192.0.2.1")
+        },
+        &["10.0.0.0/8"],
+    );
+    let mut bytes = Vec::new();
+    encode(
+        std::slice::from_ref(&update),
+        &Transmit {
+            as4: false,
+            ..PLAIN
+        },
+        &mut bytes,
+    );
+    let decoded = decode(
+        &messages(&bytes)[0].1,
+        &Receive {
+            as4: false,
+            ..INTERNAL
+        },
+    )
+    .unwrap();
+    assert_eq!(decoded.updates, [update]);
 }
 
 #[test]

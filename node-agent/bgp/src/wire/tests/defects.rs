@@ -409,3 +409,41 @@ fn unknown_transitive_attributes_are_kept() {
     let (_, attributes) = outcome(&with((0x80, 200, &[1, 2])), &INTERNAL);
     assert_eq!(attributes.unwrap().opaque, []);
 }
+
+/// What can be written in several ways comes out in one.
+#[test]
+fn one_form_of_the_same() {
+    let list = list(&[
+        ORIGIN,
+        AS_PATH,
+        NEXT_HOP,
+        (0xdf, 201, &[]),
+        (0xef, 200, &[]),
+        (0xc0, 8, &[0, 2, 0, 2, 0, 1, 0, 1, 0, 2, 0, 2]),
+    ]);
+    let (_, attributes) = outcome(&body(&[], &list, &[8, 10]), &INTERNAL);
+    let attributes = attributes.unwrap();
+    let opaque: Vec<_> = attributes
+        .opaque
+        .iter()
+        .map(|opaque| (opaque.code, opaque.flags))
+        .collect();
+    assert_eq!(opaque, [(200, 0xe0), (201, 0xc0)]);
+    assert_eq!(attributes.communities, [0x0001_0001, 0x0002_0002]);
+
+    let decoded = decode(&body(&[12, 10, 0x1f], &[], &[]), &INTERNAL).unwrap();
+    assert_eq!(
+        decoded.updates[0].withdrawn[0].prefix.to_string(),
+        "10.16.0.0/12"
+    );
+}
+
+#[test]
+fn withdrawals_beside_an_empty_attribute_are_no_end_of_rib() {
+    let decoded = decode(
+        &body(NLRI, &list(&[(0x80, 15, &[0, 2, 1])]), &[]),
+        &INTERNAL,
+    )
+    .unwrap();
+    assert_eq!((decoded.updates.len(), decoded.end_of_rib), (1, None));
+}
