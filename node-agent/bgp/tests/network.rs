@@ -25,7 +25,7 @@ fn networks_settle_on_what_the_oracle_says() {
     };
     let seeds = match number("WEFT_BGP_SEED") {
         Some(seed) => seed..seed + 1,
-        None => 0..number("WEFT_BGP_SEEDS").unwrap_or(300),
+        None => 0..number("WEFT_BGP_SEEDS").unwrap_or(500),
     };
     for seed in seeds {
         // Printed only when the test fails.

@@ -1,6 +1,12 @@
 //! What of a BGP peer's attributes counts here, and what makes its routes not eligible.
 
+use std::sync::Arc;
+
+use ipnet::IpNet;
+
+use super::intern::Interner;
 use super::peer::{Kind, Peer, Speaker};
+use crate::policy::{Edits, Policy};
 use crate::route::Attributes;
 
 /// Why a route is kept but never used.
@@ -50,4 +56,49 @@ pub(super) fn stripped(kind: Kind, attributes: &Attributes) -> Option<Attributes
         cluster_list: Vec::new(),
         ..attributes.clone()
     })
+}
+
+/// The import of routes that have the same attributes.
+pub(super) struct Import<'a> {
+    attributes: &'a Arc<Attributes>,
+    policy: Option<&'a Policy>,
+    refused: bool,
+    /// What the attributes become by each list of edits.
+    edited: Vec<(Edits<'a>, Arc<Attributes>)>,
+}
+
+impl<'a> Import<'a> {
+    pub(super) fn new(us: &Speaker, peer: &'a Peer, attributes: &'a Arc<Attributes>) -> Self {
+        Self {
+            attributes,
+            policy: peer.import.as_deref(),
+            refused: refusal(us, peer, attributes).is_some(),
+            edited: Vec::new(),
+        }
+    }
+
+    pub(super) fn accepted(
+        &mut self,
+        prefix: &IpNet,
+        shared: &mut Interner,
+    ) -> Option<Arc<Attributes>> {
+        if self.refused {
+            return None;
+        }
+        let edits = match self.policy {
+            Some(policy) => policy.judge(prefix, self.attributes)?,
+            None => Edits::default(),
+        };
+        if edits.is_empty() {
+            return Some(Arc::clone(self.attributes));
+        }
+        if let Some((_, known)) = self.edited.iter().find(|(known, _)| *known == edits) {
+            return Some(Arc::clone(known));
+        }
+        let mut attributes = Attributes::clone(self.attributes);
+        edits.apply(&mut attributes);
+        let attributes = shared.intern(&Arc::new(attributes));
+        self.edited.push((edits, Arc::clone(&attributes)));
+        Some(attributes)
+    }
 }

@@ -71,6 +71,11 @@ pub struct Peer {
 }
 
 impl Peer {
+    /// What the place of its routes among others depends on, besides themselves.
+    pub(super) fn rank(&self) -> (Kind, IpAddr, Ipv4Addr) {
+        (self.kind, self.address, self.router_id)
+    }
+
     fn limit(&self, family: Family) -> Option<Limit> {
         match family {
             Family::Ipv4 => self.limit_ipv4,

@@ -12,12 +12,11 @@ use std::sync::Arc;
 use ipnet::IpNet;
 
 use super::Hashing;
-use super::admission::{self, Refusal};
+use super::admission::{self, Import, Refusal};
 use super::decision::Source;
 use super::entry::{Entry, Facts, Mark, Path, Set};
 use super::intern::Interner;
 use super::peer::{Known, LimitEvent, Peer, PeerId, Speaker};
-use crate::policy::{Edits, Policy};
 use crate::route::{Attributes, Family, Nlri, Update};
 
 /// All routes of all BGP peers, and which of them are used.
@@ -54,21 +53,26 @@ impl Table {
 
     /// Makes a BGP peer known, or known as something else: its routes are then judged anew.
     pub fn set_peer(&mut self, id: PeerId, peer: Peer) {
+        if id == PeerId::LOCAL {
+            return;
+        }
         let Some(known) = self.peers.get_mut(&id) else {
             self.peers.insert(id, Known::new(peer));
             return;
         };
-        if known.peer == peer {
+        let old = std::mem::replace(&mut known.peer, peer.clone());
+        if old == peer {
             return;
         }
-        known.peer = peer.clone();
         let us = self.us;
+        let alike = old.rank() == peer.rank();
         for family in Family::ALL {
             self.edit_paths(id, family, |prefix, path, shared| {
                 let accepted = Import::new(&us, &peer, &path.received).accepted(prefix, shared);
                 let old = std::mem::replace(&mut path.accepted, accepted);
+                let same = alike && old == path.accepted;
                 old.into_iter().for_each(|old| shared.release(old));
-                Fate::Changed
+                if same { Fate::Same } else { Fate::Changed }
             });
         }
     }
@@ -358,47 +362,6 @@ fn facts(
         router_id: peer.router_id,
         address: peer.address,
     })
-}
-
-/// The import of routes that have the same attributes.
-struct Import<'a> {
-    attributes: &'a Arc<Attributes>,
-    policy: Option<&'a Policy>,
-    refused: bool,
-    /// What the attributes become by each list of edits.
-    edited: Vec<(Edits<'a>, Arc<Attributes>)>,
-}
-
-impl<'a> Import<'a> {
-    fn new(us: &Speaker, peer: &'a Peer, attributes: &'a Arc<Attributes>) -> Self {
-        Self {
-            attributes,
-            policy: peer.import.as_deref(),
-            refused: admission::refusal(us, peer, attributes).is_some(),
-            edited: Vec::new(),
-        }
-    }
-
-    fn accepted(&mut self, prefix: &IpNet, shared: &mut Interner) -> Option<Arc<Attributes>> {
-        if self.refused {
-            return None;
-        }
-        let edits = match self.policy {
-            Some(policy) => policy.judge(prefix, self.attributes)?,
-            None => Edits::default(),
-        };
-        if edits.is_empty() {
-            return Some(Arc::clone(self.attributes));
-        }
-        if let Some((_, known)) = self.edited.iter().find(|(known, _)| *known == edits) {
-            return Some(Arc::clone(known));
-        }
-        let mut attributes = Attributes::clone(self.attributes);
-        edits.apply(&mut attributes);
-        let attributes = shared.intern(&Arc::new(attributes));
-        self.edited.push((edits, Arc::clone(&attributes)));
-        Some(attributes)
-    }
 }
 
 #[cfg(test)]

@@ -77,13 +77,22 @@ impl View {
         };
         for prefix in prefixes.filter(|prefix| Family::of(prefix) == self.export.family) {
             let new = rewriting.told(&prefix);
-            let old = self.routes.get(&prefix).map_or(&[][..], |old| old);
-            compare(prefix, old, &new, &mut changed);
-            let old = match new.is_empty() {
-                true => self.routes.remove(&prefix),
-                false => self.routes.insert(prefix, new),
+            let old = match self.routes.entry(prefix) {
+                Entry::Vacant(_) if new.is_empty() => continue,
+                Entry::Vacant(place) => {
+                    compare(prefix, &[], place.insert(new), &mut changed);
+                    continue;
+                }
+                Entry::Occupied(old) if new.is_empty() => {
+                    compare(prefix, old.get(), &new, &mut changed);
+                    old.remove()
+                }
+                Entry::Occupied(mut old) => {
+                    compare(prefix, old.get(), &new, &mut changed);
+                    old.insert(new)
+                }
             };
-            for old in old.into_iter().flatten() {
+            for old in old {
                 rewriting.shared.release(old.attributes);
             }
         }

@@ -1,7 +1,9 @@
 use std::net::Ipv4Addr;
 
+use proptest::prelude::*;
 use rstest::rstest;
 
+use super::super::admission::{Refusal, refusal};
 use super::super::testing::*;
 use super::*;
 use crate::policy::{Edit, Match, PrefixRange, Rule, Then};
@@ -280,4 +282,69 @@ fn next_hops_of_the_other_family(
         ..export(EXTERNAL)
     };
     assert_eq!(sent(&export, None, &attributes(&[])).is_some(), told);
+}
+
+/// Where a route comes from: here, or one of these.
+fn any_source() -> impl Strategy<Value = Option<Peer>> {
+    prop::sample::select(vec![
+        None,
+        Some(external(1)),
+        Some(internal(1)),
+        Some(client(1)),
+    ])
+}
+
+fn any_export() -> impl Strategy<Value = Export> {
+    let to = prop::sample::select(vec![EXTERNAL, INTERNAL, CLIENT]);
+    let next_hop = prop::sample::select(vec![
+        NextHop::Own,
+        NextHop::OwnUnlessReflected,
+        NextHop::Kept,
+    ]);
+    let family = prop::sample::select(vec![Family::Ipv4, Family::Ipv6]);
+    (to, next_hop, family, any::<IpAddr>(), any::<[bool; 3]>()).prop_map(
+        |(to, next_hop, family, own_address, [ipv6_next_hops, llgr, policy])| Export {
+            family,
+            next_hop,
+            own_address,
+            ipv6_next_hops,
+            llgr,
+            policy: policy.then(|| Arc::new(Policy::accept_all())),
+            ..export(to)
+        },
+    )
+}
+
+proptest! {
+    #[test]
+    fn nobody_hears_what_is_not_for_it(source in any_source(), export in any_export(), route in any_attributes()) {
+        let Some(sent) = sent(&export, source.as_ref(), &route) else {
+            return Ok(());
+        };
+        let has = |community| route.communities.contains(&community);
+        prop_assert!(!has(community::NO_ADVERTISE));
+        prop_assert!(export.llgr || !has(community::LLGR_STALE));
+        prop_assert!(sent.next_hop.is_ipv4() == (export.family == Family::Ipv4) || export.ipv6_next_hops);
+        prop_assert_eq!(&sent.communities, &route.communities);
+        let internal = source.as_ref().filter(|peer| peer.kind != EXTERNAL);
+        if export.to == EXTERNAL {
+            prop_assert!(!has(community::NO_EXPORT) && !has(community::NO_EXPORT_SUBCONFED));
+            prop_assert!(export.policy.is_some() || source.is_none());
+            prop_assert_eq!((sent.local_pref, sent.originator_id), (None, None));
+            prop_assert!(sent.cluster_list.is_empty());
+            prop_assert!(sent.med.is_none() || source.is_none());
+            prop_assert_eq!(sent.neighbour(), Some(64512));
+            prop_assert_eq!(sent.path_length(), route.path_length() + 1);
+            prop_assert_eq!(refusal(&us(1), &external(1), &sent), Some(Refusal::AsLoop));
+            return Ok(());
+        }
+        prop_assert_eq!(&sent.as_path, &route.as_path);
+        prop_assert_eq!(sent.local_pref, Some(route.local_pref.unwrap_or(100)));
+        prop_assert_eq!(sent.med, route.med);
+        if internal.is_some() {
+            prop_assert!(sent.originator_id.is_some());
+            prop_assert_eq!(sent.cluster_list.len(), route.cluster_list.len() + 1);
+            prop_assert!(refusal(&us(1), &client(1), &sent).is_some());
+        }
+    }
 }

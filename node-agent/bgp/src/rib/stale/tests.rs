@@ -106,7 +106,13 @@ fn long_lived_is_the_last_choice() {
     table.decide(near);
     table.restarting(FROM, Ipv4);
     table.linger(FROM, Ipv4);
-    assert_eq!(table.decide(near).len(), 3);
+    let changes = table.decide(near);
+    let best = |prefix| {
+        changes
+            .iter()
+            .any(|change| change.prefix == net(prefix) && change.best)
+    };
+    assert_eq!(([P, Q, KEEP_OUT, P6]).map(best), [true, true, true, false]);
     assert_eq!(prefixes(&table), [P, Q, P6]);
     assert!(is_last_choice(&table, P));
     assert_eq!(table.best(&net(Q))[0].from(), PeerId(2));

@@ -6,7 +6,7 @@ use rstest::rstest;
 use super::super::Limit;
 use super::super::testing::*;
 use super::*;
-use crate::policy::{Edit, Match, PrefixRange, Rule, Then};
+use crate::policy::{Edit, Match, Policy, PrefixRange, Rule, Then};
 
 const P: &str = "10.244.0.0/24";
 const Q: &str = "10.244.1.0/24";
@@ -78,6 +78,21 @@ fn a_route_that_is_replaced_is_never_gone() {
     table.update(PeerId(1), &update);
     assert_eq!(changes(&mut table), [changed(P)]);
     assert_eq!(table.best(&net(P))[0].received().path_length(), 2);
+}
+
+#[test]
+fn what_is_gone_is_no_longer_selected_and_nothing_else_is_yet() {
+    let mut table = table(1, &[external(1), external(2)]);
+    table.update(PeerId(1), &announce(&attributes(&[1]), &[P]));
+    table.update(PeerId(2), &announce(&attributes(&[2, 3]), &[P]));
+    table.decide(near);
+    table.update(PeerId(1), &withdraw(&[P]));
+    assert_eq!(best(&table, P), [] as [u32; 0]);
+    let eligible = table.eligible(&net(P)).iter();
+    assert_eq!(eligible.map(|path| path.from().0).collect::<Vec<_>>(), [2]);
+    table.update(PeerId(1), &announce(&attributes(&[1]), &[P]));
+    assert_eq!(table.eligible(&net(P)).len(), 1);
+    assert_eq!(changes(&mut table), [changed(P)]);
 }
 
 #[test]
@@ -222,6 +237,33 @@ fn the_import_policy_changes_what_is_accepted() {
     assert_eq!((best(&table, P), best(&table, Q)), (vec![2], vec![1]));
     table.set_peer(PeerId(1), peer(Q));
     assert_eq!(changes(&mut table), []);
+}
+
+#[test]
+fn what_a_bgp_peer_is_counts_only_where_it_matters() {
+    let mut table = table(1, &[external(1), external(2)]);
+    table.update(PeerId(1), &announce(&attributes(&[1]), &[P]));
+    table.update(PeerId(2), &announce(&attributes(&[2]), &[P]));
+    table.decide(near);
+    let max = 9;
+    let limit_ipv4 = Some(Limit { max, warn: 9 });
+    let limited = Peer {
+        limit_ipv4,
+        ..external(1)
+    };
+    table.set_peer(PeerId(1), limited.clone());
+    assert_eq!(changes(&mut table), []);
+    table.set_peer(
+        PeerId(1),
+        Peer {
+            router_id: id(9),
+            ..limited
+        },
+    );
+    assert_eq!(changes(&mut table), [changed(P)]);
+    assert_eq!(best(&table, P), [2]);
+    table.set_peer(PeerId::LOCAL, external(3));
+    assert_eq!(table.peer(PeerId::LOCAL), None);
 }
 
 #[test]
