@@ -98,6 +98,11 @@ impl View {
         }
     }
 
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.routes.len()
+    }
+
     /// What a member was last sent.
     pub(super) fn sent(&self, member: PeerId) -> impl Iterator<Item = (Nlri, &Arc<Attributes>)> {
         let paths = self.routes.iter().flat_map(|(prefix, paths)| {

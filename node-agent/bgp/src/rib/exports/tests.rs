@@ -258,6 +258,24 @@ fn views_go_with_their_last_member(#[case] add_path: Option<NonZeroU16>) {
     assert_eq!(reflector.hear(1, &announce(&attributes(&[]), &[P])), []);
 }
 
+#[rstest]
+#[case(None)]
+#[case(NonZeroU16::new(3))]
+fn what_is_withdrawn_leaves_nothing(#[case] add_path: Option<NonZeroU16>) {
+    let mut reflector = Reflector::new(&Export {
+        add_path,
+        ..to_clients()
+    });
+    let size = |reflector: &Reflector| {
+        let views = reflector.exports.views.values();
+        views.map(View::len).collect::<Vec<_>>()
+    };
+    reflector.hear(1, &announce(&attributes(&[7]), &[P, Q]));
+    assert_eq!(size(&reflector), [2]);
+    reflector.hear(1, &withdraw(&[P, Q]));
+    assert_eq!(size(&reflector), [0]);
+}
+
 #[derive(Clone, Debug)]
 enum Event {
     Announce(u32, usize, u32, usize),
