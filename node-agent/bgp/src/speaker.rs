@@ -142,9 +142,10 @@ impl Speaker {
             slot.session.stop(Cease::ConfigurationChanged, "", now);
             self.drain(id, now);
         }
-        let kept = self.peers.remove(&id).map(|slot| slot.retention);
         let mut slot = Slot::new(&self.settings, id, config, self.restarts());
-        slot.retention = kept.unwrap_or_default();
+        if let Some(former) = self.peers.remove(&id) {
+            slot.inherit(former);
+        }
         self.table.set_peer(id, slot.rib_peer(&self.settings));
         slot.session.start(now);
         self.peers.insert(id, slot);

@@ -1,6 +1,6 @@
 //! One BGP peer: how to speak with it, and how that goes.
 
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::num::NonZeroU16;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -144,6 +144,8 @@ pub(super) struct Slot {
     pub session: Session,
     pub retention: PerFamily<Retention>,
     asn: u32,
+    /// Its identifier in the session that there is, or in the last: routes of that are still here.
+    router_id: Ipv4Addr,
     /// What was agreed on for the session that there is.
     negotiated: Option<Arc<Negotiated>>,
     since: Option<Instant>,
@@ -182,6 +184,7 @@ impl Slot {
             session,
             retention: PerFamily::default(),
             asn: settings.asn,
+            router_id: Ipv4Addr::UNSPECIFIED,
             negotiated: None,
             since: None,
             last_error: None,
@@ -190,6 +193,12 @@ impl Slot {
             said_all: PerFamily::default(),
             told_all: PerFamily::default(),
         }
+    }
+
+    /// Goes on with the routes that a former session has left.
+    pub(super) fn inherit(&mut self, former: Self) {
+        self.retention = former.retention;
+        self.router_id = former.router_id;
     }
 
     pub(super) fn deadline(&self) -> Option<Instant> {
@@ -208,14 +217,10 @@ impl Slot {
     }
 
     pub(super) fn rib_peer(&self, settings: &Settings) -> rib::Peer {
-        let id = self
-            .negotiated
-            .as_ref()
-            .map(|negotiated| negotiated.peer_id);
         rib::Peer {
             kind: self.config.kind(settings.asn),
             address: self.config.address,
-            router_id: id.unwrap_or(std::net::Ipv4Addr::UNSPECIFIED),
+            router_id: self.router_id,
             import: self.config.import.clone(),
             own_as_allowed: 0,
             limit_ipv4: self.config.limit.ipv4,
@@ -262,6 +267,7 @@ impl Slot {
     }
 
     pub(super) fn established(&mut self, negotiated: Arc<Negotiated>, now: Instant) {
+        self.router_id = negotiated.peer_id;
         self.negotiated = Some(negotiated);
         self.since = Some(now);
         self.said_all = PerFamily::default();
