@@ -136,6 +136,30 @@ pub struct Attributes {
     pub opaque: Vec<Opaque>,
 }
 
+#[cfg(test)]
+impl Attributes {
+    /// What tests begin with: of origin IGP, with this next hop and this path in sequences, and nothing else.
+    pub(crate) fn plain(next_hop: IpAddr, as_path: &[u32]) -> Self {
+        let segment = |ases: &[u32]| Segment::Sequence(ases.to_vec());
+        Self {
+            origin: Origin::Igp,
+            as_path: as_path.chunks(255).map(segment).collect(),
+            next_hop,
+            link_local: None,
+            med: None,
+            local_pref: None,
+            atomic_aggregate: false,
+            aggregator: None,
+            communities: Vec::new(),
+            large_communities: Vec::new(),
+            extended_communities: Vec::new(),
+            originator_id: None,
+            cluster_list: Vec::new(),
+            opaque: Vec::new(),
+        }
+    }
+}
+
 /// One UPDATE of one family, as it means: first the withdrawals, then the announcements.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Update {

@@ -319,10 +319,16 @@ impl Speaker {
     /// Takes what a session has to say.
     fn drain(&mut self, id: PeerId, now: Instant) {
         while let Some(output) = self.peers.get_mut(&id).and_then(|slot| slot.session.poll()) {
-            match output {
-                SessionOutput::Event(event) => self.event(id, event, now),
-                other => self.outputs.extend(translated(id, other)),
-            }
+            let output = match output {
+                SessionOutput::Event(event) => {
+                    self.event(id, event, now);
+                    continue;
+                }
+                SessionOutput::Connect => Output::Connect(id),
+                SessionOutput::Write(connection, bytes) => Output::Write(id, connection, bytes),
+                SessionOutput::Close(connection) => Output::Close(id, connection),
+            };
+            self.outputs.push_back(output);
         }
     }
 
@@ -514,14 +520,5 @@ impl Speaker {
 
     fn note(&mut self, id: PeerId, text: String) {
         self.outputs.push_back(Output::Note(id, text));
-    }
-}
-
-fn translated(id: PeerId, output: SessionOutput) -> Option<Output> {
-    match output {
-        SessionOutput::Connect => Some(Output::Connect(id)),
-        SessionOutput::Write(connection, bytes) => Some(Output::Write(id, connection, bytes)),
-        SessionOutput::Close(connection) => Some(Output::Close(id, connection)),
-        SessionOutput::Event(_) => None,
     }
 }

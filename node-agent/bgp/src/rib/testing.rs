@@ -26,23 +26,7 @@ pub(super) fn id(last: u8) -> Ipv4Addr {
 
 /// A route with this path, as one sequence, by way of 192.0.2.1.
 pub(super) fn attributes(as_path: &[u32]) -> Attributes {
-    let segment = |ases: &[u32]| Segment::Sequence(ases.to_vec());
-    Attributes {
-        origin: Origin::Igp,
-        as_path: as_path.chunks(255).map(segment).collect(),
-        next_hop: id(1).into(),
-        link_local: None,
-        med: None,
-        local_pref: None,
-        atomic_aggregate: false,
-        aggregator: None,
-        communities: Vec::new(),
-        large_communities: Vec::new(),
-        extended_communities: Vec::new(),
-        originator_id: None,
-        cluster_list: Vec::new(),
-        opaque: Vec::new(),
-    }
+    Attributes::plain(id(1).into(), as_path)
 }
 
 /// AS 64512, 192.0.2.100, reflector of cluster 192.0.2.200.

@@ -12,7 +12,6 @@ use proptest::prelude::*;
 use super::*;
 use crate::policy::{Match, Policy, Rule, Then};
 use crate::rib::{Limit, NextHop};
-use crate::route::Origin;
 use crate::session::State;
 
 const HOUR: Duration = Duration::from_secs(3600);
@@ -30,22 +29,7 @@ fn id(n: usize) -> PeerId {
 }
 
 fn originated() -> Attributes {
-    Attributes {
-        origin: Origin::Igp,
-        as_path: Vec::new(),
-        next_hop: Ipv4Addr::UNSPECIFIED.into(),
-        link_local: None,
-        med: None,
-        local_pref: None,
-        atomic_aggregate: false,
-        aggregator: None,
-        communities: Vec::new(),
-        large_communities: Vec::new(),
-        extended_communities: Vec::new(),
-        originator_id: None,
-        cluster_list: Vec::new(),
-        opaque: Vec::new(),
-    }
+    Attributes::plain(Ipv4Addr::UNSPECIFIED.into(), &[])
 }
 
 fn backoff(first: u64, max: u64) -> Backoff {

@@ -3,7 +3,7 @@
 use rstest::rstest;
 
 use super::*;
-use crate::route::{Attributes, Nlri, Origin, Segment};
+use crate::route::{Attributes, Nlri};
 
 fn nlri(prefix: &str) -> Nlri {
     Nlri {
@@ -13,22 +13,7 @@ fn nlri(prefix: &str) -> Nlri {
 }
 
 fn update(first_as: u32) -> Update {
-    let attributes = Attributes {
-        origin: Origin::Igp,
-        as_path: vec![Segment::Sequence(vec![first_as])],
-        next_hop: "192.0.2.1".parse().unwrap(),
-        link_local: None,
-        med: None,
-        local_pref: None,
-        atomic_aggregate: false,
-        aggregator: None,
-        communities: vec![],
-        large_communities: vec![],
-        extended_communities: vec![],
-        originator_id: None,
-        cluster_list: vec![],
-        opaque: vec![],
-    };
+    let attributes = Attributes::plain("192.0.2.1".parse().unwrap(), &[first_as]);
     let announced = Some((Arc::new(attributes), vec![nlri("10.1.0.0/24")]));
     Update {
         family: Family::Ipv4,

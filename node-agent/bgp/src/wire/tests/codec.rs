@@ -14,26 +14,22 @@ use proptest::prelude::*;
 use rstest::rstest;
 
 use super::*;
-use crate::route::{Aggregator, Attributes, Family, Nlri, Origin, Segment, Update};
+use crate::route::{Aggregator, Attributes, Family, Nlri, Segment, Update};
 use crate::wire::samples;
 
 fn attributes(next_hop: &str) -> Attributes {
-    Attributes {
-        origin: Origin::Igp,
-        as_path: vec![Segment::Sequence(vec![65001])],
-        next_hop: next_hop.parse().unwrap(),
-        link_local: None,
-        med: None,
-        local_pref: None,
-        atomic_aggregate: false,
-        aggregator: None,
-        communities: vec![],
-        large_communities: vec![],
-        extended_communities: vec![],
-        originator_id: None,
-        cluster_list: vec![],
-        opaque: vec![],
-    }
+    Attributes::plain(next_hop.parse().unwrap(), &[65001])
+}
+
+/// What a list of attributes means from a BGP peer that knows AS numbers of two octets only.
+fn heard_without_as4(list: &[u8]) -> Arc<Attributes> {
+    let body = [&[0, 0, 0, list.len() as u8][..], list, &[8, 10]].concat();
+    let receive = Receive {
+        as4: false,
+        ..INTERNAL
+    };
+    let decoded = decode(&body, &receive).unwrap();
+    decoded.updates[0].announced.clone().unwrap().0
 }
 
 fn nlri(prefix: &str) -> Nlri {
@@ -269,16 +265,7 @@ fn as4_path(#[case] path: &[u8], #[case] as4: &[u8], #[case] merged: &[u32]) {
         as4,
     ]
     .concat();
-    let body = [&[0, 0, 0, list.len() as u8][..], &list, &[8, 10]].concat();
-    let decoded = decode(
-        &body,
-        &Receive {
-            as4: false,
-            ..INTERNAL
-        },
-    )
-    .unwrap();
-    let (attributes, _) = decoded.updates[0].announced.clone().unwrap();
+    let attributes = heard_without_as4(&list);
     assert_eq!(attributes.as_path, [Segment::Sequence(merged.to_vec())]);
 }
 
@@ -297,16 +284,7 @@ fn as4_aggregator(#[case] old: [u8; 2], #[case] asn: u32, #[case] first: u32) {
         ],
     ]
     .concat();
-    let body = [&[0, 0, 0, list.len() as u8][..], &list, &[8, 10]].concat();
-    let decoded = decode(
-        &body,
-        &Receive {
-            as4: false,
-            ..INTERNAL
-        },
-    )
-    .unwrap();
-    let (attributes, _) = decoded.updates[0].announced.clone().unwrap();
+    let attributes = heard_without_as4(&list);
     assert_eq!(
         attributes.aggregator,
         Some(Aggregator {
