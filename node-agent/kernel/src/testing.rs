@@ -4,9 +4,12 @@
 //! no names, so a test that dies leaves nothing behind.
 
 use std::fs::File;
+use std::io;
+use std::net::{ToSocketAddrs, UdpSocket};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::process::Command;
 use std::thread;
+use std::time::{Duration, Instant};
 
 use nix::sched::{CloneFlags, setns, unshare};
 
@@ -53,6 +56,30 @@ impl AsFd for Netns {
 /// Runs `inside` in a network namespace of its own.
 pub fn in_netns<T: Send>(inside: impl FnOnce() -> T + Send) -> T {
     Netns::new().run(inside)
+}
+
+/// What `bind` makes, which binds a socket in the thread's network namespace.
+///
+/// An address that a test has let go of may be in use for a moment longer: a process that
+/// another test starts holds copies of all descriptors from `fork` to `execve`.
+pub fn bound<S>(bind: impl Fn() -> io::Result<S>) -> S {
+    let started = Instant::now();
+    loop {
+        match bind() {
+            Err(error)
+                if error.kind() == io::ErrorKind::AddrInUse
+                    && started.elapsed() < Duration::from_secs(10) =>
+            {
+                thread::sleep(Duration::from_millis(5));
+            }
+            done => return done.expect("bind a socket"),
+        }
+    }
+}
+
+/// A UDP socket bound in the thread's network namespace, as by [`bound`].
+pub fn udp(address: impl ToSocketAddrs) -> UdpSocket {
+    bound(|| UdpSocket::bind(&address))
 }
 
 /// Runs a shell script in the thread's network namespace; panics if it fails. Returns

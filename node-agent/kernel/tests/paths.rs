@@ -13,7 +13,7 @@ use std::time::Duration;
 use common::lab::{Lab, Node, Path, pod_address, underlay};
 use common::{apply_all, converge};
 use nix::sys::socket::{setsockopt, sockopt};
-use weft_kernel::testing::{Netns, sh};
+use weft_kernel::testing::{self, Netns, sh};
 use weft_kernel::{Action, Family, Kernel, State, plan, udp};
 
 const PATHS: [Path; 4] = [
@@ -91,7 +91,7 @@ fn echo(from: &Netns, to: &Netns, target: IpAddr, source: IpAddr) {
     } else {
         1430 - 48
     };
-    let server = to.run(|| UdpSocket::bind((target, 7)).unwrap());
+    let server = to.run(|| testing::udp((target, 7)));
     let client = from.run(|| udp::probe_socket(family, None).unwrap());
     client.set_nonblocking(false).unwrap();
     client.send_to(&vec![7; length], (target, 7)).unwrap();
@@ -125,7 +125,7 @@ fn stream(from: &Node, to: &Node, family: Family, stop: &AtomicBool) -> Tally {
         pod_address(to.number, family, 5),
         7000 + u16::from(from.number),
     );
-    let receiver = to.pod.run(|| UdpSocket::bind(target).unwrap());
+    let receiver = to.pod.run(|| testing::udp(target));
     setsockopt(&receiver, sockopt::RcvBufForce, &(8 << 20)).unwrap();
     receiver
         .set_read_timeout(Some(Duration::from_secs(1)))

@@ -15,7 +15,7 @@ use common::lab::{Lab, Node, Path, host_end, pod_address, underlay};
 use weft_kernel::nft::{
     HostPort, HostPortKey, HostPortTarget, NftTable, hostports_add, hostports_remove,
 };
-use weft_kernel::testing::{Netns, sh};
+use weft_kernel::testing::{Netns, bound, sh, udp};
 use weft_kernel::{DeviceName, Family, Kernel, Setting, SettingKey, State};
 
 const WAIT: Duration = Duration::from_millis(1500);
@@ -66,8 +66,7 @@ fn start(lab: &Lab, path: Path) -> Vec<Kernel> {
 
 /// The source that a UDP server sees of a datagram, and whether the answer came back.
 fn ask(client: &Netns, server: &Netns, bind: SocketAddr, target: SocketAddr) -> Option<IpAddr> {
-    let server = server.run(|| UdpSocket::bind(bind));
-    let server = server.unwrap_or_else(|error| panic!("{bind}: {error}"));
+    let server = server.run(|| udp(bind));
     let any: SocketAddr = if target.is_ipv4() {
         "0.0.0.0:0"
     } else {
@@ -147,9 +146,9 @@ fn udp_clients_follow_a_host_port() {
     };
     for family in Family::BOTH {
         let (pod, node) = (pod_address(1, family, 5), underlay(1, family));
-        let client = outside.run(|| UdpSocket::bind((underlay(200, family), 5000)).unwrap());
+        let client = outside.run(|| udp((underlay(200, family), 5000)));
         let bind = |ns: &Netns, address, port| {
-            let socket = ns.run(|| UdpSocket::bind((address, port)).unwrap());
+            let socket = ns.run(|| udp((address, port)));
             socket
                 .set_read_timeout(Some(Duration::from_millis(400)))
                 .unwrap();
@@ -226,7 +225,7 @@ fn loopback_addresses_do_not_cross_the_wire() {
     let [one] = &lab.nodes[..] else {
         panic!("one node")
     };
-    let server = one.ns.run(|| UdpSocket::bind("127.0.0.1:7777").unwrap());
+    let server = one.ns.run(|| udp("127.0.0.1:7777"));
     server
         .set_read_timeout(Some(Duration::from_millis(300)))
         .unwrap();
@@ -278,7 +277,7 @@ fn connections_that_kube_proxy_marks_survive_every_change_of_path() {
         .run(|| sh(&format!("nft -f - <<'EOF'\n{NODE_PORT}\nEOF")));
     let listener = other
         .pod
-        .run(|| TcpListener::bind((pod_address(2, Family::V4, 5), 80)).unwrap());
+        .run(|| bound(|| TcpListener::bind((pod_address(2, Family::V4, 5), 80))));
     let server = thread::spawn(move || {
         let (mut stream, peer) = listener.accept().unwrap();
         let mut byte = [0];

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use common::converge;
 use common::lab::{Lab, Node, Path, host_end, pod_address};
-use weft_kernel::testing::{Netns, sh};
+use weft_kernel::testing::{Netns, sh, udp};
 use weft_kernel::{Family, Kernel, State};
 
 /// Two nodes, each with its table and its own way to the other, and without the kernel's own
@@ -39,7 +39,7 @@ fn send(from: &Netns, source: IpAddr, target: IpAddr, what: &str) {
 }
 
 fn listen(ns: &Netns, address: IpAddr) -> UdpSocket {
-    let server = ns.run(|| UdpSocket::bind((address, 9)).unwrap());
+    let server = ns.run(|| udp((address, 9)));
     server
         .set_read_timeout(Some(Duration::from_secs(3)))
         .unwrap();
@@ -135,7 +135,7 @@ fn neighbour_discovery_passes() {
     forget();
     let server = node.ns.run(|| {
         let index = interface(host_end().as_str());
-        UdpSocket::bind(SocketAddrV6::new(host, 9, 0, index)).unwrap()
+        udp(SocketAddrV6::new(host, 9, 0, index))
     });
     server
         .set_read_timeout(Some(Duration::from_secs(3)))

@@ -15,6 +15,7 @@ use nix::sched::{CloneFlags, setns, unshare};
 use serde_json::{Value, json};
 use weft_cni::STATE_DIR;
 use weft_ipam::{NodeBlock, NodeConfig, NodePodAddresses, Store};
+use weft_kernel::testing::bound;
 
 pub const PLUGIN: &str = env!("CARGO_BIN_EXE_weft-cni");
 
@@ -218,7 +219,7 @@ pub fn addresses(result: &Value) -> Vec<IpAddr> {
 
 /// Accepts one connection in `pod` and closes it; gives the port.
 pub fn listen(pod: &Pod, address: IpAddr, port: u16) -> u16 {
-    let listener = pod.run(|| TcpListener::bind((address, port)).unwrap());
+    let listener = pod.run(|| bound(|| TcpListener::bind((address, port))));
     let port = listener.local_addr().unwrap().port();
     std::thread::spawn(move || listener.accept());
     port
