@@ -5,6 +5,7 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::bgp::BgpSettings;
 use crate::rules;
 use crate::status::NetworkConfigStatus;
 
@@ -50,6 +51,10 @@ pub struct NetworkConfigSpec {
     /// Settings of mode Overlay.
     #[serde(default)]
     pub overlay: OverlaySettings,
+
+    /// Settings of mode BGP.
+    #[serde(default)]
+    pub bgp: BgpSettings,
 
     /// How a node finds the address that other nodes reach it by.
     #[serde(default)]

@@ -1,5 +1,7 @@
 //! The objects that the API server is fed, and parts of what it has to answer. No parts: accepted.
 
+pub mod bgp;
+
 use serde_json::{Value, json};
 
 type Parts = Vec<&'static str>;
