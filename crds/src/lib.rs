@@ -33,8 +33,8 @@ pub use config::{
     NetworkConfigSpec, NodeAddressMethod, NodeAddressSettings, OverlaySettings, Pool,
 };
 pub use node::{
-    BlockUsage, LONGEST_MESSAGE, NodeNetwork, NodeNetworkSpec, NodeReport, NodeReportSpec,
-    PeerPath, PeerReport, Problem, USAGE_STEP,
+    BgpSession, BgpState, BlockUsage, LONGEST_MESSAGE, NodeBgp, NodeNetwork, NodeNetworkSpec,
+    NodeReport, NodeReportSpec, PeerPath, PeerReport, Problem, USAGE_STEP,
 };
 pub use reference::reference;
 pub use status::{NetworkConfigStatus, NodeCount, PoolStatus, condition};

@@ -130,8 +130,8 @@ pub enum Reach {
     Multihop,
 }
 
-/// Which routes are taken from a router. Whatever overlaps a pool, the range of Services, an address of a
-/// node, or a loopback, link-local or multicast range is refused always.
+/// Which routes are taken from a router. The blocks of other nodes are always; whatever else overlaps a
+/// pool, the range of Services, an address of a node, or a loopback, link-local or multicast range never is.
 #[derive(KubeSchema, Serialize, Deserialize, Debug, Clone, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
 pub struct ImportSettings {

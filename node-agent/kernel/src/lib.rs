@@ -35,7 +35,7 @@ pub mod underlay;
 mod watch;
 
 pub use action::Action;
-pub use apply::{Failure, NEXTHOP_IDS, apply, failures};
+pub use apply::{Failure, GROUP_IDS, NEXTHOP_IDS, apply, failures};
 pub use kernel::Kernel;
 pub use names::{DeviceName, Mac, ParseError};
 pub use nix::errno::Errno;

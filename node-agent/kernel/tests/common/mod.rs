@@ -66,6 +66,9 @@ pub fn sample(peers: u16) -> State {
     for peer in 1..=peers {
         add_peer(&mut state, peer);
     }
+    if peers >= 3 {
+        add_groups(&mut state);
+    }
     for family in Family::BOTH {
         let rule = Rule {
             priority: 8710,
@@ -146,6 +149,17 @@ pub fn add_peer(state: &mut State, peer: u16) {
     }
 }
 
+/// Prefixes that peers 1 and 3 share the packets of, one of each family.
+fn add_groups(state: &mut State) {
+    for (family, prefix) in [(0, "10.245.0.0/24"), (1, "fd00:10:245::/64")] {
+        let id = 0x5780_0001 + family;
+        let members = [1, 3].map(|peer| 0x5700_0000 + peer * 2 - 1 + family);
+        state.groups.insert(id, members.into());
+        let key = RouteKey::new(SEND_TABLE, prefix.parse().unwrap());
+        state.routes.insert(key, RouteTarget::Nexthop(id).into());
+    }
+}
+
 /// What somebody may do by hand to the sample with its four peers.
 pub const DAMAGE: &[&str] = &[
     "ip link del weft.vx4",
@@ -162,6 +176,9 @@ pub const DAMAGE: &[&str] = &[
     "ip route replace blackhole 10.244.0.64/26 table 8700 proto 87",
     "ip -6 route replace blackhole fd00:10:244:0:0:0:1:0/122 table 8700 proto 87",
     "ip route replace 10.244.0.64/26 nhid 1459617793 table 8700 proto 87 mtu 1300",
+    "ip nexthop del id 1468006401",
+    "ip nexthop del id 1459617793",
+    "ip nexthop replace id 1468006401 group 1459617793",
     "ip rule del priority 8710",
     "ip -6 rule del priority 8710",
     "ip rule flush; ip rule add priority 32766 table main",
@@ -172,6 +189,6 @@ pub const DAMAGE: &[&str] = &[
     "ip nexthop flush proto 87",
     "ip nexthop del id 1459617793",
     "ip nexthop replace id 1459617793 via 10.244.0.77 dev weft.vx4 onlink",
-    "ip nexthop replace id 1459617793 blackhole proto 87",
+    "ip nexthop replace id 1459617795 blackhole proto 87",
     "sysctl -qw net.ipv4.conf.weft/vx4.rp_filter=1",
 ];
