@@ -6,8 +6,8 @@ use std::net::IpAddr;
 use crate::names::{DeviceName, Mac};
 use crate::nft;
 use crate::state::{
-    FdbKey, Mark, NeighbourKey, Nexthop, OwnAddress, Route, RouteKey, RouteTarget, Rule, Setting,
-    SettingKey, Vxlan,
+    FdbKey, NeighbourKey, Nexthop, OwnAddress, Route, RouteKey, RouteTarget, Setting, SettingKey,
+    Vxlan,
 };
 
 /// One change. A change of something that is there is a single replacement.
@@ -42,10 +42,6 @@ pub enum Action {
     AddAddress(OwnAddress),
     /// Delete an address from a device.
     DeleteAddress(OwnAddress),
-    /// Add a policy rule.
-    AddRule(Rule),
-    /// Delete a policy rule.
-    DeleteRule(Rule),
     /// Change the nftables table.
     Nft(nft::Change),
     /// Add or replace an FDB entry.
@@ -96,8 +92,6 @@ impl fmt::Display for Action {
                 "delete address {} from {}",
                 address.address, address.device
             ),
-            Self::AddRule(rule) => write!(f, "add {}", Words(rule)),
-            Self::DeleteRule(rule) => write!(f, "delete {}", Words(rule)),
             Self::Nft(change) => write!(f, "{change}"),
             Self::SetFdb(key, remote) => {
                 write!(
@@ -163,8 +157,8 @@ impl fmt::Display for Words<'_, RouteKey> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "route to {} in table {}",
-            self.0.destination, self.0.table
+            "route to {} with metric {} in table {}",
+            self.0.destination, self.0.metric, self.0.table
         )
     }
 }
@@ -195,21 +189,5 @@ impl fmt::Display for Words<'_, Nexthop> {
             write!(f, "via {gateway} ")?;
         }
         write!(f, "on {}", self.0.device)
-    }
-}
-
-impl fmt::Display for Words<'_, Rule> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Rule {
-            priority,
-            family,
-            mark,
-            table,
-        } = self.0;
-        write!(f, "{family} rule {priority} to table {table}")?;
-        if let Some(Mark { value, mask }) = mark {
-            write!(f, " for mark {value:#x}/{mask:#x}")?;
-        }
-        Ok(())
     }
 }
