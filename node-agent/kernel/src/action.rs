@@ -7,8 +7,8 @@ use std::net::IpAddr;
 use crate::names::{DeviceName, Mac};
 use crate::nft;
 use crate::state::{
-    FdbKey, Mark, NeighbourKey, Nexthop, OwnAddress, Route, RouteKey, RouteTarget, Rule, Setting,
-    SettingKey, Vxlan,
+    FdbKey, NeighbourKey, Nexthop, OwnAddress, Route, RouteKey, RouteTarget, Setting, SettingKey,
+    Vxlan,
 };
 
 /// One change. A change of something that is there is a single replacement.
@@ -43,10 +43,6 @@ pub enum Action {
     AddAddress(OwnAddress),
     /// Delete an address from a device.
     DeleteAddress(OwnAddress),
-    /// Add a policy rule.
-    AddRule(Rule),
-    /// Delete a policy rule.
-    DeleteRule(Rule),
     /// Change the nftables table.
     Nft(nft::Change),
     /// Add or replace an FDB entry.
@@ -103,8 +99,6 @@ impl fmt::Display for Action {
                 "delete address {} from {}",
                 address.address, address.device
             ),
-            Self::AddRule(rule) => write!(f, "add {}", Words(rule)),
-            Self::DeleteRule(rule) => write!(f, "delete {}", Words(rule)),
             Self::Nft(change) => write!(f, "{change}"),
             Self::SetFdb(key, remote) => {
                 write!(
@@ -175,8 +169,8 @@ impl fmt::Display for Words<'_, RouteKey> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "route to {} in table {}",
-            self.0.destination, self.0.table
+            "route to {} with metric {} in table {}",
+            self.0.destination, self.0.metric, self.0.table
         )
     }
 }
@@ -214,21 +208,5 @@ impl fmt::Display for Words<'_, BTreeSet<u32>> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let ids: Vec<String> = self.0.iter().map(u32::to_string).collect();
         write!(f, "nexthops {}", ids.join(", "))
-    }
-}
-
-impl fmt::Display for Words<'_, Rule> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Rule {
-            priority,
-            family,
-            mark,
-            table,
-        } = self.0;
-        write!(f, "{family} rule {priority} to table {table}")?;
-        if let Some(Mark { value, mask }) = mark {
-            write!(f, " for mark {value:#x}/{mask:#x}")?;
-        }
-        Ok(())
     }
 }

@@ -9,7 +9,7 @@ use crate::names::DeviceName;
 use crate::netlink::{Error, Request};
 use crate::nft;
 use crate::object::uapi::{CREATE, EXCL, REPLACE};
-use crate::object::{address, link, neighbour, nexthop, route, rule};
+use crate::object::{address, link, neighbour, nexthop, route};
 use crate::state::{RouteTarget, Vxlan};
 
 /// Nexthop ids which belong to Weft, whoever made the object. Outside of them an
@@ -136,8 +136,6 @@ impl Run<'_> {
             }
             Action::AddAddress(own) => address::add(self.index(own.device)?, own.address),
             Action::DeleteAddress(own) => address::delete(self.index(own.device)?, own.address),
-            Action::AddRule(rule) => rule::add(rule),
-            Action::DeleteRule(rule) => rule::delete(rule),
             Action::SetFdb(key, remote) => {
                 neighbour::set_fdb(self.index(key.device)?, key.mac, *remote)
             }
@@ -199,7 +197,6 @@ fn forgive(action: &Action, error: Error) -> Result<(), Error> {
         action,
         Action::DeleteLink(_)
             | Action::DeleteAddress(_)
-            | Action::DeleteRule(_)
             | Action::DeleteFdb(..)
             | Action::DeleteNeighbour(_)
             | Action::DeleteNexthop(_)
@@ -207,8 +204,7 @@ fn forgive(action: &Action, error: Error) -> Result<(), Error> {
             | Action::DeleteRoute(_)
             | Action::Nft(nft::Change::Delete)
     );
-    let there = matches!(action, Action::AddRule(_)) && error.errno() == Some(Errno::EEXIST);
-    if (deletes && error.is_absent()) || there {
+    if deletes && error.is_absent() {
         Ok(())
     } else {
         Err(error)

@@ -27,7 +27,6 @@ pub(crate) struct Memory {
 #[derive(Default)]
 struct Stale {
     links: bool,
-    rules: bool,
     nft: bool,
 }
 
@@ -56,9 +55,6 @@ impl Memory {
                     _ => return Ok(false),
                 }
             }
-        }
-        if stale.rules {
-            ours.rules = observe::rules(kernel)?;
         }
         if stale.nft {
             ours.nft = nft::observe(&mut kernel.netfilter)?;
@@ -95,7 +91,6 @@ impl Memory {
                 }
             }
             Notice::Route { route, present } => note_route(ours, route, *present, &self.names),
-            Notice::Rule => self.stale.rules = true,
             Notice::Nexthop { nexthop, present } => {
                 note_nexthop(ours, nexthop, *present, &self.names);
             }

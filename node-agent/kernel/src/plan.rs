@@ -31,8 +31,6 @@ pub fn plan(desired: &State, observed: &State) -> Vec<Action> {
     settings(desired, observed, &mut actions);
     let new = desired.addresses.difference(&observed.addresses);
     actions.extend(new.copied().map(Action::AddAddress));
-    let new = desired.rules.difference(&observed.rules);
-    actions.extend(new.copied().map(Action::AddRule));
     let change = nft::difference(desired.nft.as_ref(), observed.nft.as_ref());
     let (last, change) = (change == Some(nft::Change::Delete), change.map(Action::Nft));
     if !last {
@@ -217,8 +215,6 @@ fn deletions(desired: &State, observed: &State, actions: &mut Vec<Action>) {
     let old = observed.addresses.difference(&desired.addresses);
     let old = old.filter(|own| own.device == DeviceName::LO || stays(&own.device));
     actions.extend(old.copied().map(Action::DeleteAddress));
-    let old = observed.rules.difference(&desired.rules);
-    actions.extend(old.copied().map(Action::DeleteRule));
     let old = surplus(&desired.vxlans, &observed.vxlans);
     actions.extend(old.map(|(name, _)| Action::DeleteLink(*name)));
 }

@@ -45,12 +45,6 @@ pub(crate) fn record(state: &mut State, action: &Action) {
         Action::DeleteAddress(address) => {
             state.addresses.remove(address);
         }
-        Action::AddRule(rule) => {
-            state.rules.insert(*rule);
-        }
-        Action::DeleteRule(rule) => {
-            state.rules.remove(rule);
-        }
         Action::Nft(change) => record_nft(state, change),
         Action::SetFdb(key, remote) => {
             state.fdb.insert(*key, *remote);

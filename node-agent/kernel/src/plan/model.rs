@@ -58,8 +58,6 @@ pub(super) fn step(state: &mut State, action: &Action) -> Result<(), String> {
         }
         Action::AddAddress(address) => check(state.addresses.insert(*address))?,
         Action::DeleteAddress(address) => check(state.addresses.remove(address))?,
-        Action::AddRule(rule) => check(state.rules.insert(*rule))?,
-        Action::DeleteRule(rule) => check(state.rules.remove(rule))?,
         Action::Nft(Change::Create(table)) => check(state.nft.replace(table.clone()).is_none())?,
         Action::Nft(Change::Rebuild(table)) => check(state.nft.replace(table.clone()).is_some())?,
         Action::Nft(Change::Delete) => check(state.nft.take().is_some())?,
