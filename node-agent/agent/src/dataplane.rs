@@ -148,7 +148,7 @@ impl Dataplane {
             .store
             .attachments()
             .map_err(|error| format!("cannot read the address store: {error}"))?;
-        let desired = network::desired(&Inputs {
+        let mut desired = network::desired(&Inputs {
             config: &target.config,
             here: &target.here,
             blocks: &blocks,
@@ -157,6 +157,11 @@ impl Dataplane {
             attachments: &attachments,
             mtu: target.sizes.send,
         });
+        if target.paths.held
+            && let Some(observed) = self.reconciler.observed()
+        {
+            network::hold(&mut desired, observed);
+        }
         if let Err(message) = self.prepare_settings(&desired, remember) {
             problem(outcome, "SettingsNotPrepared", message);
             return Ok(false);
