@@ -14,7 +14,7 @@ HELM=v3.22.0
 COREDNS=v1.15.0
 KUBERNETES=v1.36.3
 PACKAGES=(etcd-server containerd runc containernetworking-plugins buildah nftables iptables
-  ethtool conntrack tcpdump iperf3 busybox-static iproute2 procps util-linux curl)
+  ethtool conntrack tcpdump iperf3 busybox-static iproute2 procps util-linux curl bird2 frr)
 
 start=$SECONDS
 say() { printf '%4ds  %s\n' $((SECONDS - start)) "$*"; }
@@ -49,7 +49,7 @@ install_packages() {
     DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends "$@"; } || status=$?
   if [ -n "$kept" ]; then mv "$kept" "$policy"; else rm -f "$policy"; fi
   if [ "$status" = 0 ] && [ -d /run/systemd/system ]; then
-    for unit in etcd containerd iperf3; do
+    for unit in etcd containerd iperf3 bird frr; do
       systemctl disable --quiet "$unit" 2>/dev/null || true
     done
   fi
