@@ -178,7 +178,7 @@ impl Dataplane {
             .filter(|failure| !under_way(failure))
             .collect();
         // First what is often the cause: a report has room for a few problems only.
-        report_foreign(&foreign, &pools, outcome);
+        report_foreign(&foreign, outcome);
         for failure in &failures {
             problem(outcome, "NotProgrammed", failure.to_string());
         }
@@ -336,7 +336,7 @@ fn under_way(failure: &Failure) -> bool {
     of_pod && matches!(failure.error.errno(), Some(Errno::ENODEV | Errno::ENETDOWN))
 }
 
-fn report_foreign(foreign: &Foreign, pools: &[IpNet], outcome: &mut Outcome) {
+fn report_foreign(foreign: &Foreign, outcome: &mut Outcome) {
     for vxlan in &foreign.vxlans {
         problem(
             outcome,
@@ -352,19 +352,14 @@ fn report_foreign(foreign: &Foreign, pools: &[IpNet], outcome: &mut Outcome) {
             .device
             .map_or_else(String::new, |device| format!(" through {device}"));
         let RouteKey {
-            destination, table, ..
+            destination,
+            table,
+            metric,
         } = &route.key;
         let protocol = route.protocol;
-        let inside = pools.iter().any(|pool| pool.contains(destination));
-        let message = if inside {
-            format!(
-                "a route to {destination}{device} in table {table} (protocol {protocol}) was made by another tool inside a pool; remove the route, or choose another pool"
-            )
-        } else {
-            format!(
-                "a route to {destination}{device} was made by another tool in table {table}, which is Weft's (protocol {protocol}); remove the route, or put it into another table"
-            )
-        };
+        let message = format!(
+            "a route to {destination}{device} in table {table} (protocol {protocol}, metric {metric}) was made by another tool inside a pool, and may take packets from Weft's routes; remove the route, or choose another pool"
+        );
         problem(outcome, "ForeignRoute", message);
     }
     for address in &foreign.addresses {

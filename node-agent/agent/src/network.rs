@@ -1,5 +1,5 @@
 //! The whole desired state of the kernel of this node: what does not depend on the mode, and the
-//! paths of the mode turned into nexthop objects, routes and rules.
+//! paths of the mode turned into nexthop objects and routes.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -9,16 +9,12 @@ use weft_ipam::Attachment;
 use weft_kernel::nft::NftTable;
 use weft_kernel::{
     DeviceName, FILTER_ADDRESS, Family, NEXTHOP_IDS, OwnAddress, Route, RouteKey, RouteTarget,
-    Rule, SEND_TABLE, Setting, SettingKey, State,
+    Setting, SettingKey, State,
 };
 
 use crate::cluster::{Config, Peer};
-use crate::mode::{Here, Path, Paths, PeerPaths};
+use crate::mode::{Here, Paths, PeerPaths};
 
-/// Priority of the first of our rules.
-const RULE_PRIORITY: u32 = 8700;
-/// Priority of the rule by which every packet looks into the send table.
-const SEND_PRIORITY: u32 = 8710;
 /// Loose reverse-path filtering: the source must be reachable, by whichever device (RFC 3704). A
 /// packet may arrive on one path while the reverse route still uses another.
 const RP_FILTER_LOOSE: u32 = 2;
@@ -57,13 +53,14 @@ pub fn desired(inputs: &Inputs) -> State {
     let mut state = State {
         neighbours: inputs.paths.neighbours.clone(),
         fdb: inputs.paths.fdb.clone(),
-        rules: rules(),
         nft: Some(nft_table(inputs)),
         ..devices(inputs.here, inputs.paths)
     };
     for family in Family::BOTH {
-        let address = inputs.here.endpoint.pod_address(family);
-        state.addresses.extend(address.map(OwnAddress::on_lo));
+        let endpoint = &inputs.here.endpoint;
+        let own = [endpoint.pod_address(family), endpoint.probe_address(family)];
+        let own = own.into_iter().flatten();
+        state.addresses.extend(own.map(OwnAddress::on_lo));
     }
     let filters = inputs.paths.vxlans.keys();
     state.addresses.extend(filters.map(|device| OwnAddress {
@@ -73,28 +70,6 @@ pub fn desired(inputs: &Inputs) -> State {
     add_local_routes(&mut state, inputs);
     add_peers(&mut state, inputs);
     state
-}
-
-fn rules() -> BTreeSet<Rule> {
-    let mut rules = BTreeSet::new();
-    for family in Family::BOTH {
-        for (priority, path) in (RULE_PRIORITY..).zip(Path::ALL) {
-            let mark = Some(path.mark());
-            rules.insert(Rule {
-                priority,
-                family,
-                mark,
-                table: path.table(),
-            });
-        }
-        rules.insert(Rule {
-            priority: SEND_PRIORITY,
-            family,
-            mark: None,
-            table: SEND_TABLE,
-        });
-    }
-    rules
 }
 
 fn settings(here: &Here, paths: &Paths) -> BTreeMap<SettingKey, u32> {
@@ -129,10 +104,9 @@ fn nft_table(inputs: &Inputs) -> NftTable {
 /// can't travel in circles.
 fn add_local_routes(state: &mut State, inputs: &Inputs) {
     for block in inputs.blocks {
-        state.routes.insert(
-            RouteKey::new(SEND_TABLE, *block),
-            RouteTarget::Blackhole.into(),
-        );
+        state
+            .routes
+            .insert(RouteKey::send(*block), RouteTarget::Blackhole.into());
     }
     for attachment in inputs.attachments {
         let Ok(device) = attachment.host_ifname.parse::<DeviceName>() else {
@@ -146,7 +120,7 @@ fn add_local_routes(state: &mut State, inputs: &Inputs) {
             };
             state
                 .routes
-                .insert(RouteKey::new(SEND_TABLE, IpNet::from(*address)), route);
+                .insert(RouteKey::send(IpNet::from(*address)), route);
         }
     }
 }
@@ -176,25 +150,27 @@ fn add_peers(state: &mut State, inputs: &Inputs) {
         };
         let in_family = |block: &&IpNet| Family::of(block.addr()) == paths.family;
         for block in peer.blocks.iter().filter(in_family) {
-            let key = RouteKey::new(SEND_TABLE, *block);
+            let key = RouteKey::send(*block);
             state.routes.insert(key, route(RouteTarget::Nexthop(id)));
         }
-        add_probe_routes(state, peer, paths, route);
+        add_path_routes(state, peer, paths, route);
     }
 }
 
-/// One route in the table of each open path, to the node pod address: probes take it by their mark.
-fn add_probe_routes(
+/// One route by each open path to the address for probes, which ask for the device of their path. It is an
+/// address of its own because the kernel looks at no further routes to the same one after an IPv4 route whose
+/// nexthop object has another device than the one asked for (`fib_table_lookup`).
+fn add_path_routes(
     state: &mut State,
     peer: &Peer,
     paths: &PeerPaths,
     route: impl Fn(RouteTarget) -> Route,
 ) {
-    let Some(address) = peer.endpoint.pod_address(paths.family) else {
+    let Some(address) = peer.endpoint.probe_address(paths.family) else {
         return;
     };
     for (path, nexthop) in &paths.open {
-        let key = RouteKey::new(path.table(), IpNet::from(address));
+        let key = RouteKey::path(IpNet::from(address), path.number());
         let target = RouteTarget::Device {
             device: nexthop.device,
             gateway: nexthop.gateway,
@@ -347,7 +323,7 @@ mod tests {
     fn a_pod_has_a_route_for_each_address_and_its_host_port_in_both_families() {
         let state = state(Encapsulation::Always, &[attachment()]);
         for address in attachment().addresses {
-            let key = RouteKey::new(SEND_TABLE, address.into());
+            let key = RouteKey::send(address.into());
             let device = "weft00000000001".parse().unwrap();
             assert_eq!(state.routes[&key].target, RouteTarget::device(device));
         }

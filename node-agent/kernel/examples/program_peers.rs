@@ -15,7 +15,7 @@ use nix::sched::{CloneFlags, unshare};
 use serde_json::json;
 use weft_kernel::{
     Action, DeviceName, FdbKey, Kernel, Mac, NeighbourKey, Nexthop, OwnAddress, Reconciler, Route,
-    RouteKey, RouteTarget, SEND_TABLE, Scope, State, Vxlan,
+    RouteKey, RouteTarget, Scope, State, Vxlan,
 };
 
 type Result<T> = std::result::Result<T, Box<dyn Error + Send + Sync>>;
@@ -212,7 +212,7 @@ fn state(peers: u16) -> Result<State> {
                 mtu: None,
             };
             let block = ipnet::IpNet::new(address, bits)?;
-            state.routes.insert(RouteKey::new(SEND_TABLE, block), route);
+            state.routes.insert(RouteKey::send(block), route);
         }
     }
     Ok(state)

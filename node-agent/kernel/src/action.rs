@@ -1,13 +1,14 @@
 //! One change of kernel state, and its words.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::net::IpAddr;
 
 use crate::names::{DeviceName, Mac};
 use crate::nft;
 use crate::state::{
-    FdbKey, Mark, NeighbourKey, Nexthop, OwnAddress, Route, RouteKey, RouteTarget, Rule, Setting,
-    SettingKey, Vxlan,
+    FdbKey, NeighbourKey, Nexthop, OwnAddress, Route, RouteKey, RouteTarget, Setting, SettingKey,
+    Vxlan,
 };
 
 /// One change. A change of something that is there is a single replacement.
@@ -42,10 +43,6 @@ pub enum Action {
     AddAddress(OwnAddress),
     /// Delete an address from a device.
     DeleteAddress(OwnAddress),
-    /// Add a policy rule.
-    AddRule(Rule),
-    /// Delete a policy rule.
-    DeleteRule(Rule),
     /// Change the nftables table.
     Nft(nft::Change),
     /// Add or replace an FDB entry.
@@ -62,6 +59,12 @@ pub enum Action {
     ReplaceNexthop(u32, Nexthop),
     /// Delete a nexthop object.
     DeleteNexthop(u32),
+    /// Make a group of nexthop objects.
+    AddGroup(u32, BTreeSet<u32>),
+    /// Replace a group: all routes by it move at once.
+    ReplaceGroup(u32, BTreeSet<u32>),
+    /// Delete a group.
+    DeleteGroup(u32),
     /// Add a route.
     AddRoute(RouteKey, Route),
     /// Replace a route in one step.
@@ -96,8 +99,6 @@ impl fmt::Display for Action {
                 "delete address {} from {}",
                 address.address, address.device
             ),
-            Self::AddRule(rule) => write!(f, "add {}", Words(rule)),
-            Self::DeleteRule(rule) => write!(f, "delete {}", Words(rule)),
             Self::Nft(change) => write!(f, "{change}"),
             Self::SetFdb(key, remote) => {
                 write!(
@@ -128,6 +129,11 @@ impl fmt::Display for Action {
                 write!(f, "replace nexthop {id}, now {}", Words(nexthop))
             }
             Self::DeleteNexthop(id) => write!(f, "delete nexthop {id}"),
+            Self::AddGroup(id, members) => write!(f, "add group {id} of {}", Words(members)),
+            Self::ReplaceGroup(id, members) => {
+                write!(f, "replace group {id}, now of {}", Words(members))
+            }
+            Self::DeleteGroup(id) => write!(f, "delete group {id}"),
             Self::AddRoute(key, route) => write!(f, "add {} {}", Words(key), Words(route)),
             Self::ReplaceRoute(key, route) => {
                 write!(f, "replace {}, now {}", Words(key), Words(route))
@@ -163,8 +169,8 @@ impl fmt::Display for Words<'_, RouteKey> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "route to {} in table {}",
-            self.0.destination, self.0.table
+            "route to {} with metric {} in table {}",
+            self.0.destination, self.0.metric, self.0.table
         )
     }
 }
@@ -198,18 +204,9 @@ impl fmt::Display for Words<'_, Nexthop> {
     }
 }
 
-impl fmt::Display for Words<'_, Rule> {
+impl fmt::Display for Words<'_, BTreeSet<u32>> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Rule {
-            priority,
-            family,
-            mark,
-            table,
-        } = self.0;
-        write!(f, "{family} rule {priority} to table {table}")?;
-        if let Some(Mark { value, mask }) = mark {
-            write!(f, " for mark {value:#x}/{mask:#x}")?;
-        }
-        Ok(())
+        let ids: Vec<String> = self.0.iter().map(u32::to_string).collect();
+        write!(f, "nexthops {}", ids.join(", "))
     }
 }

@@ -9,12 +9,14 @@ use crate::names::DeviceName;
 use crate::netlink::{Error, Request};
 use crate::nft;
 use crate::object::uapi::{CREATE, EXCL, REPLACE};
-use crate::object::{address, link, neighbour, nexthop, route, rule};
+use crate::object::{address, link, neighbour, nexthop, route};
 use crate::state::{RouteTarget, Vxlan};
 
 /// Nexthop ids which belong to Weft, whoever made the object. Outside of them an
 /// existing object is never overwritten.
-pub const NEXTHOP_IDS: std::ops::RangeInclusive<u32> = 0x5700_0000..=0x57ff_ffff;
+pub const NEXTHOP_IDS: std::ops::RangeInclusive<u32> = 0x5700_0000..=0x577f_ffff;
+/// The same for groups. The kernel turns neither into the other, so their ids are apart.
+pub const GROUP_IDS: std::ops::RangeInclusive<u32> = 0x5780_0000..=0x57ff_ffff;
 
 /// An action that failed: its words name the object and the operation.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -134,8 +136,6 @@ impl Run<'_> {
             }
             Action::AddAddress(own) => address::add(self.index(own.device)?, own.address),
             Action::DeleteAddress(own) => address::delete(self.index(own.device)?, own.address),
-            Action::AddRule(rule) => rule::add(rule),
-            Action::DeleteRule(rule) => rule::delete(rule),
             Action::SetFdb(key, remote) => {
                 neighbour::set_fdb(self.index(key.device)?, key.mac, *remote)
             }
@@ -162,7 +162,16 @@ impl Run<'_> {
             Action::ReplaceNexthop(id, nexthop) => {
                 nexthop::set(REPLACE, *id, nexthop, self.index(nexthop.device)?)
             }
-            Action::DeleteNexthop(id) => nexthop::delete(*id),
+            Action::AddGroup(id, members) => {
+                let overwrite = if GROUP_IDS.contains(id) {
+                    REPLACE
+                } else {
+                    EXCL
+                };
+                nexthop::set_group(CREATE | overwrite, *id, members)
+            }
+            Action::ReplaceGroup(id, members) => nexthop::set_group(REPLACE, *id, members),
+            Action::DeleteNexthop(id) | Action::DeleteGroup(id) => nexthop::delete(*id),
             Action::AddRoute(key, route) | Action::ReplaceRoute(key, route) => {
                 let index = match &route.target {
                     RouteTarget::Device { device, .. } => Some(self.index(*device)?),
@@ -188,15 +197,14 @@ fn forgive(action: &Action, error: Error) -> Result<(), Error> {
         action,
         Action::DeleteLink(_)
             | Action::DeleteAddress(_)
-            | Action::DeleteRule(_)
             | Action::DeleteFdb(..)
             | Action::DeleteNeighbour(_)
             | Action::DeleteNexthop(_)
+            | Action::DeleteGroup(_)
             | Action::DeleteRoute(_)
             | Action::Nft(nft::Change::Delete)
     );
-    let there = matches!(action, Action::AddRule(_)) && error.errno() == Some(Errno::EEXIST);
-    if (deletes && error.is_absent()) || there {
+    if deletes && error.is_absent() {
         Ok(())
     } else {
         Err(error)

@@ -17,9 +17,7 @@ use crate::netlink::Error;
 use crate::nft::{Change, HostPortKey, HostPortTarget, NftTable};
 use crate::object::link;
 use crate::observe::{Scope, observe};
-use crate::state::{
-    Family, Mark, Nexthop, OwnAddress, Route, RouteKey, RouteTarget, Rule, SEND_TABLE, Vxlan,
-};
+use crate::state::{Family, Nexthop, OwnAddress, Route, RouteKey, RouteTarget, Vxlan};
 
 /// Something that a kernel may lack.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -32,8 +30,6 @@ pub enum Capability {
     NexthopsV4,
     /// IPv6 routes by nexthop objects.
     NexthopsV6,
-    /// Policy rules with a mark and a protocol number.
-    Rules,
     /// nftables with sets, maps, address types and address translation, in family inet.
     Nftables,
     /// Addresses that say who set them. Not needed: without it, whatever address of a pool
@@ -48,7 +44,6 @@ impl fmt::Display for Capability {
             Self::VxlanV6 => "VXLAN over IPv6 (CONFIG_VXLAN, CONFIG_IPV6)",
             Self::NexthopsV4 => "nexthop objects for IPv4 routes (Linux 5.3)",
             Self::NexthopsV6 => "nexthop objects for IPv6 routes (Linux 5.3, CONFIG_IPV6)",
-            Self::Rules => "policy rules (CONFIG_IP_MULTIPLE_TABLES, CONFIG_IPV6_MULTIPLE_TABLES)",
             Self::Nftables => "nftables with NAT and fib (CONFIG_NF_TABLES_INET, CONFIG_NFT_NAT, CONFIG_NFT_MASQ, CONFIG_NFT_FIB_INET)",
             Self::AddressProtocol => "addresses with a protocol (Linux 5.18)",
         })
@@ -98,19 +93,6 @@ fn try_everything(kernel: &mut Kernel) -> Result<Missing, Error> {
     );
     attempt(Capability::NexthopsV4, &by_nexthop(1, v4, DeviceName::VX4));
     attempt(Capability::NexthopsV6, &by_nexthop(2, v6, DeviceName::VX6));
-    let mark = Some(Mark {
-        value: 0x51_0000,
-        mask: 0xff_0000,
-    });
-    let rule = |family| {
-        Action::AddRule(Rule {
-            priority: 8700,
-            family,
-            mark,
-            table: 8701,
-        })
-    };
-    attempt(Capability::Rules, &Family::BOTH.map(rule));
     attempt(
         Capability::Nftables,
         &[Action::Nft(Change::Create(table()))],
@@ -143,7 +125,7 @@ fn vxlan(local: IpAddr) -> Vxlan {
 /// A route by a nexthop object, which is replaced.
 fn by_nexthop(id: u32, gateway: IpAddr, device: DeviceName) -> [Action; 3] {
     let nexthop = Nexthop::onlink(gateway, device);
-    let key = RouteKey::new(SEND_TABLE, gateway.into());
+    let key = RouteKey::send(gateway.into());
     let route = Route::from(RouteTarget::Nexthop(id));
     [
         Action::AddNexthop(id, nexthop),

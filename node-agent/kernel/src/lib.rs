@@ -5,7 +5,7 @@
 //! [`Reconciler`] does the three in turn and remembers; [`Watcher`] tells it what others
 //! changed. Uninstalling is reconciling to `State::default()`.
 //!
-//! Whatever bears Weft's tags is Weft's: protocol number 87 on routes, rules, nexthops and
+//! Whatever bears Weft's tags is Weft's: protocol number 87 on routes, nexthops and
 //! addresses, VXLAN devices whose name begins with `weft`, the nftables table `inet weft`.
 //! Nothing else is ever changed.
 
@@ -35,7 +35,7 @@ pub mod underlay;
 mod watch;
 
 pub use action::Action;
-pub use apply::{Failure, NEXTHOP_IDS, apply, failures};
+pub use apply::{Failure, GROUP_IDS, NEXTHOP_IDS, apply, failures};
 pub use kernel::Kernel;
 pub use names::{DeviceName, Mac, ParseError};
 pub use nix::errno::Errno;
@@ -43,7 +43,7 @@ pub use observe::{Foreign, ForeignAddress, ForeignRoute, ForeignVxlan, Observed,
 pub use plan::plan;
 pub use reconciler::{Reconciler, Report};
 pub use state::{
-    FILTER_ADDRESS, Family, FdbKey, Mark, NeighbourKey, Nexthop, OwnAddress, PROTOCOL, Route,
-    RouteKey, RouteTarget, Rule, SEND_TABLE, Setting, SettingKey, State, Vxlan,
+    FILTER_ADDRESS, Family, FdbKey, MAIN_TABLE, NeighbourKey, Nexthop, OwnAddress, PROTOCOL, Route,
+    RouteKey, RouteTarget, SEND_METRIC, Setting, SettingKey, State, Vxlan,
 };
 pub use watch::{Changes, Watcher};

@@ -11,7 +11,7 @@ use crate::nft;
 use crate::object::address::Address;
 use crate::object::{nexthop, route};
 use crate::observe::{self, Names, Observed, Scope, nexthop_of, observe_named, route_of};
-use crate::plan::without_links;
+use crate::plan::{without_links, without_members};
 use crate::state::{FdbKey, NeighbourKey, OwnAddress, PROTOCOL, RouteTarget, SettingKey, State};
 use crate::watch::Notice;
 
@@ -27,7 +27,6 @@ pub(crate) struct Memory {
 #[derive(Default)]
 struct Stale {
     links: bool,
-    rules: bool,
     nft: bool,
 }
 
@@ -56,9 +55,6 @@ impl Memory {
                     _ => return Ok(false),
                 }
             }
-        }
-        if stale.rules {
-            ours.rules = observe::rules(kernel)?;
         }
         if stale.nft {
             ours.nft = nft::observe(&mut kernel.netfilter)?;
@@ -95,7 +91,6 @@ impl Memory {
                 }
             }
             Notice::Route { route, present } => note_route(ours, route, *present, &self.names),
-            Notice::Rule => self.stale.rules = true,
             Notice::Nexthop { nexthop, present } => {
                 note_nexthop(ours, nexthop, *present, &self.names);
             }
@@ -199,9 +194,11 @@ fn note_route(ours: &mut State, found: &route::Observed, present: bool, names: &
 /// With a nexthop object go, unannounced, the routes by it.
 fn note_nexthop(ours: &mut State, found: &nexthop::Observed, present: bool, names: &Names) {
     if present && found.protocol == PROTOCOL {
-        ours.nexthops.insert(found.id, nexthop_of(found, names));
-    } else if ours.nexthops.remove(&found.id).is_some() {
-        ours.routes
-            .retain(|_, route| route.target != RouteTarget::Nexthop(found.id));
+        match &found.group {
+            Some(members) => drop(ours.groups.insert(found.id, members.clone())),
+            None => drop(ours.nexthops.insert(found.id, nexthop_of(found, names))),
+        }
+    } else if ours.nexthops.remove(&found.id).is_some() || ours.groups.remove(&found.id).is_some() {
+        without_members(ours);
     }
 }

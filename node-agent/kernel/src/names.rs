@@ -2,6 +2,7 @@
 //! A node with thousands of peers holds many of them.
 
 use std::fmt;
+use std::net::Ipv6Addr;
 use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
@@ -76,6 +77,22 @@ impl FromStr for DeviceName {
 pub struct Mac(pub [u8; 6]);
 
 impl Mac {
+    /// Its IPv6 link-local address, by modified EUI-64 (RFC 4291, appendix A).
+    pub fn link_local(self) -> Ipv6Addr {
+        let [a, b, c, d, e, f] = self.0;
+        let pair = |high, low| u16::from_be_bytes([high, low]);
+        Ipv6Addr::new(
+            0xfe80,
+            0,
+            0,
+            0,
+            pair(a ^ 2, b),
+            pair(c, 0xff),
+            pair(0xfe, d),
+            pair(e, f),
+        )
+    }
+
     /// The address in the first six bytes.
     pub fn from_slice(bytes: &[u8]) -> Option<Self> {
         bytes.get(..6)?.try_into().ok().map(Self)
@@ -173,6 +190,12 @@ mod tests {
         }
         assert!(DeviceName::VX4.is_ours());
         assert!(!DeviceName::LO.is_ours());
+    }
+
+    #[test]
+    fn a_mac_address_makes_a_link_local_address() {
+        let mac: Mac = "34:56:78:9a:bc:de".parse().unwrap();
+        assert_eq!(mac.link_local().to_string(), "fe80::3656:78ff:fe9a:bcde");
     }
 
     #[test]

@@ -14,10 +14,10 @@ use crate::netlink::Error;
 use crate::nft;
 use crate::object::address::Address;
 use crate::object::link::Link;
-use crate::object::{address, link, neighbour, nexthop, route, rule};
+use crate::object::{address, link, neighbour, nexthop, route};
 use crate::state::{
     Family, FdbKey, NeighbourKey, Nexthop, OwnAddress, PROTOCOL, Route, RouteKey, RouteTarget,
-    Rule, SettingKey, State, Vxlan,
+    SettingKey, State, Vxlan,
 };
 
 /// What to look for beside Weft's own tags.
@@ -59,7 +59,7 @@ pub struct Observed {
 pub struct Foreign {
     /// VXLAN devices with a VNI or a port of ours.
     pub vxlans: Vec<ForeignVxlan>,
-    /// Routes inside a pool, and routes in Weft's tables that aren't Weft's.
+    /// Routes inside a pool, whichever table they are in.
     pub routes: Vec<ForeignRoute>,
     /// Addresses inside a pool on devices of the node.
     pub addresses: Vec<ForeignAddress>,
@@ -122,18 +122,8 @@ pub(crate) fn observe_named(
             sort_route(route, scope, &names, &mut observed);
         }
     }
-    observed.ours.rules = rules(kernel)?;
     observed.ours.nft = nft::observe(&mut kernel.netfilter)?;
     Ok((observed, names))
-}
-
-/// The rules of Weft's.
-pub(crate) fn rules(kernel: &mut Kernel) -> Result<BTreeSet<Rule>, Error> {
-    let mut rules = BTreeSet::new();
-    for family in Family::BOTH {
-        rules.extend(kernel.route.dump(&rule::dump(family), rule::parse)?);
-    }
-    Ok(rules)
 }
 
 /// One VXLAN device of Weft's, if it is there.
@@ -248,7 +238,10 @@ fn sort_addresses(addresses: Vec<Address>, scope: &Scope, names: &Names, observe
 fn observe_nexthops(kernel: &mut Kernel, names: &Names, ours: &mut State) -> Result<(), Error> {
     let found = kernel.route.dump(&nexthop::dump(), nexthop::parse)?;
     for nexthop in found.iter().filter(|nexthop| nexthop.protocol == PROTOCOL) {
-        ours.nexthops.insert(nexthop.id, nexthop_of(nexthop, names));
+        match &nexthop.group {
+            Some(members) => drop(ours.groups.insert(nexthop.id, members.clone())),
+            None => drop(ours.nexthops.insert(nexthop.id, nexthop_of(nexthop, names))),
+        }
     }
     Ok(())
 }
@@ -270,8 +263,7 @@ fn sort_route(found: route::Observed, scope: &Scope, names: &Names, observed: &m
         .pools
         .iter()
         .any(|pool| pool.contains(&found.key.destination));
-    let in_our_table = is_our_table(found.key.table);
-    if in_our_table || inside && !usual {
+    if inside && (!usual || found.key.is_ours()) {
         let (key, protocol) = (found.key, found.protocol);
         observed.foreign.routes.push(ForeignRoute {
             key,
@@ -281,13 +273,8 @@ fn sort_route(found: route::Observed, scope: &Scope, names: &Names, observed: &m
     }
 }
 
-/// Whether only Weft has routes in this table.
-pub(crate) fn is_our_table(table: u32) -> bool {
-    (8700..=8702).contains(&table)
-}
-
-/// A nexthop object in our terms. Of a group or a black hole nothing can be said in them;
-/// the name of no device makes it differ from whatever is desired.
+/// A nexthop object in our terms. Of a black hole nothing can be said in them; the name of no device
+/// makes it differ from whatever is desired.
 pub(crate) fn nexthop_of(found: &nexthop::Observed, names: &Names) -> Nexthop {
     let nexthop::Observed {
         family,

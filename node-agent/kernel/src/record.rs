@@ -45,12 +45,6 @@ pub(crate) fn record(state: &mut State, action: &Action) {
         Action::DeleteAddress(address) => {
             state.addresses.remove(address);
         }
-        Action::AddRule(rule) => {
-            state.rules.insert(*rule);
-        }
-        Action::DeleteRule(rule) => {
-            state.rules.remove(rule);
-        }
         Action::Nft(change) => record_nft(state, change),
         Action::SetFdb(key, remote) => {
             state.fdb.insert(*key, *remote);
@@ -69,6 +63,12 @@ pub(crate) fn record(state: &mut State, action: &Action) {
         }
         Action::DeleteNexthop(id) => {
             state.nexthops.remove(id);
+        }
+        Action::AddGroup(id, members) | Action::ReplaceGroup(id, members) => {
+            state.groups.insert(*id, members.clone());
+        }
+        Action::DeleteGroup(id) => {
+            state.groups.remove(id);
         }
         Action::AddRoute(key, route) | Action::ReplaceRoute(key, route) => {
             state.routes.insert(*key, route.clone());

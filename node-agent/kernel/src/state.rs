@@ -10,16 +10,22 @@ use serde::{Deserialize, Serialize};
 use crate::names::{DeviceName, Mac};
 use crate::nft::NftTable;
 
-/// Protocol number by which routes, rules, nexthops and addresses are marked as Weft's.
+/// Protocol number by which routes, nexthops and addresses are marked as Weft's.
 pub const PROTOCOL: u8 = 87;
-/// The table in which packets of pods look up their path.
-pub const SEND_TABLE: u32 = 8700;
+/// The table that every packet looks into. Weft has no rules: as soon as there is one, the kernel asks all
+/// rules for every packet, and once more for its source (`fib4_has_custom_rules`, net/ipv4/fib_frontend.c).
+pub const MAIN_TABLE: u32 = 254;
+/// The metric of the routes by which pods' packets go. It is nobody else's usual one, so that a replacement
+/// never hits another's route; and less than what the kernel and `ip` give IPv6 routes (256 and 1024).
+pub const SEND_METRIC: u32 = 87;
+/// The metric that the kernel gives IPv6 routes without one.
+pub(crate) const IPV6_METRIC: u32 = 1024;
+/// The metrics of Weft's routes in the main table: up to 8 paths follow the one in use.
+pub(crate) const METRICS: std::ops::RangeInclusive<u32> = SEND_METRIC..=SEND_METRIC + 8;
 /// An address that a VXLAN device has so that it has one. Loose reverse-path filtering is strict on a
 /// device without an IPv4 address (`__fib_validate_source`, net/ipv4/fib_frontend.c): it would drop
 /// what a peer still sends by this path when the reverse route uses another already.
 pub const FILTER_ADDRESS: Ipv4Addr = Ipv4Addr::new(169, 254, 87, 1);
-/// The metric that the kernel gives IPv6 routes without one.
-const IPV6_METRIC: u32 = 1024;
 
 /// Everything of Weft in one kernel. The empty value means: nothing of Weft.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -38,11 +44,12 @@ pub struct State {
     pub fdb: BTreeMap<FdbKey, IpAddr>,
     /// Nexthop objects by id.
     pub nexthops: BTreeMap<u32, Nexthop>,
+    /// Groups of nexthop objects by id: the ids of the members, which share the packets. A group and
+    /// a nexthop object never have the same id.
+    pub groups: BTreeMap<u32, BTreeSet<u32>>,
     /// Routes.
     #[serde(with = "pairs")]
     pub routes: BTreeMap<RouteKey, Route>,
-    /// Policy rules.
-    pub rules: BTreeSet<Rule>,
     /// Per-device IPv4 settings. They are set, never unset: what is not wanted any more
     /// keeps its value until someone restores the previous one.
     #[serde(with = "pairs")]
@@ -160,18 +167,23 @@ pub struct RouteKey {
 }
 
 impl RouteKey {
-    /// The route to `destination` in `table` with the kernel's usual metric.
-    pub fn new(table: u32, destination: IpNet) -> Self {
-        let metric = if destination.addr().is_ipv4() {
-            0
-        } else {
-            IPV6_METRIC
-        };
+    /// The route by which packets to `destination` go.
+    pub fn send(destination: IpNet) -> Self {
+        Self::path(destination, 0)
+    }
+
+    /// The route to `destination` by path number `path`, from 1, for packets that ask for its device.
+    pub fn path(destination: IpNet, path: u8) -> Self {
         Self {
-            table,
+            table: MAIN_TABLE,
             destination: destination.trunc(),
-            metric,
+            metric: SEND_METRIC + u32::from(path),
         }
+    }
+
+    /// Whether only Weft has routes with such a key.
+    pub(crate) fn is_ours(&self) -> bool {
+        self.table == MAIN_TABLE && METRICS.contains(&self.metric)
     }
 }
 
@@ -189,7 +201,7 @@ pub struct Route {
 /// What a route does with a packet.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum RouteTarget {
-    /// As the nexthop object of this id says.
+    /// As the nexthop object, or the group, of this id says.
     Nexthop(u32),
     /// Send through a device.
     Device {
@@ -229,28 +241,6 @@ impl RouteTarget {
             onlink: false,
         }
     }
-}
-
-/// A policy rule: packets (with this mark) look into `table`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct Rule {
-    /// Priority; the least one is asked first.
-    pub priority: u32,
-    /// Address family.
-    pub family: Family,
-    /// Only packets with this mark.
-    pub mark: Option<Mark>,
-    /// The table to look into.
-    pub table: u32,
-}
-
-/// A firewall mark under a mask.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct Mark {
-    /// Value of the bits that count.
-    pub value: u32,
-    /// The bits that count.
-    pub mask: u32,
 }
 
 /// An IPv4 setting of one device (`net.ipv4.conf.DEVICE.*`).

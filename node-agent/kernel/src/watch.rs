@@ -18,17 +18,16 @@ use crate::netlink::{Error, Message};
 use crate::nft;
 use crate::object::address::Address;
 use crate::object::uapi::*;
-use crate::object::{address, link, neighbour, nexthop, route, rule};
-use crate::observe::is_our_table;
+use crate::object::{address, link, neighbour, nexthop, route};
 use crate::state::{PROTOCOL, Setting};
 
 /// Receive buffer in bytes, for bursts such as a device with thousands of routes going down.
 const BUFFER: usize = 4 << 20;
 const READ: usize = 64 * 1024;
 
-/// Groups of rtnetlink: links, neighbours, IPv4 addresses, routes, rules; IPv6 addresses,
-/// routes, rules; IPv4 settings; nexthops.
-const ROUTE_GROUPS: [u32; 10] = [1, 3, 5, 7, 8, 9, 11, 19, 24, 32];
+/// Groups of rtnetlink: links, neighbours, IPv4 addresses, routes; IPv6 addresses, routes;
+/// IPv4 settings; nexthops.
+const ROUTE_GROUPS: [u32; 8] = [1, 3, 5, 7, 9, 11, 24, 32];
 const NFNLGRP_NFTABLES: u32 = 7;
 
 /// One notification, as far as it may matter.
@@ -43,13 +42,11 @@ pub(crate) enum Notice {
     },
     /// An address.
     Address { address: Address, present: bool },
-    /// A route of ours, or in a table of ours.
+    /// A route of ours, or one in its place.
     Route {
         route: route::Observed,
         present: bool,
     },
-    /// A rule of ours.
-    Rule,
     /// A nexthop object.
     Nexthop {
         nexthop: nexthop::Observed,
@@ -216,7 +213,6 @@ fn read_route(message: Message<'_>) -> Vec<Notice> {
         RTM_DELLINK => (RTM_NEWLINK, false),
         RTM_DELADDR => (RTM_NEWADDR, false),
         RTM_DELROUTE => (RTM_NEWROUTE, false),
-        RTM_DELRULE => (RTM_NEWRULE, false),
         RTM_DELNEIGH => (RTM_NEWNEIGH, false),
         RTM_DELNEXTHOP => (RTM_NEWNEXTHOP, false),
         kind => (kind, true),
@@ -234,9 +230,8 @@ fn read_route(message: Message<'_>) -> Vec<Notice> {
         }),
         RTM_NEWADDR => address::parse(message).map(|address| Notice::Address { address, present }),
         RTM_NEWROUTE => route::parse(message)
-            .filter(|found| found.protocol == PROTOCOL || is_our_table(found.key.table))
+            .filter(|found| found.protocol == PROTOCOL || found.key.is_ours())
             .map(|route| Notice::Route { route, present }),
-        RTM_NEWRULE => rule::parse(message).map(|_| Notice::Rule),
         RTM_NEWNEXTHOP => {
             nexthop::parse(message).map(|nexthop| Notice::Nexthop { nexthop, present })
         }

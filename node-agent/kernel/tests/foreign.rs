@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 
 use common::{converge, sample};
 use weft_kernel::testing::{in_netns, sh};
-use weft_kernel::{Kernel, Scope, State, observe};
+use weft_kernel::{Kernel, RouteKey, Scope, State, observe};
 
 const OTHERS: &str = "
     sysctl -qw net.ipv6.conf.all.accept_dad=0 net.ipv6.conf.default.accept_dad=0
@@ -19,14 +19,15 @@ const OTHERS: &str = "
     ip addr add 10.244.99.1/24 dev eth0; ip addr add fd00:10:244:99::1/64 dev eth0 nodad
     ip addr add 10.99.0.1/24 dev eth0
     ip route add 10.244.98.0/24 via 192.0.2.1; ip route add 10.244.97.0/24 via 192.0.2.1 table 77
-    ip route add 10.98.0.0/24 via 192.0.2.1; ip route add 10.97.0.0/24 via 192.0.2.1 table 8700
+    ip route add 10.98.0.0/24 via 192.0.2.1; ip route add 10.97.0.0/24 via 192.0.2.1 metric 87
+    ip route add 10.244.0.64/26 via 192.0.2.1; ip -6 route add fd00:10:244::1:0/122 dev eth0
     ip rule add priority 8750 table 77; ip nexthop add id 5 via 192.0.2.1 dev eth0
     ip neigh add 192.0.2.1 lladdr 02:00:00:00:00:07 nud permanent dev eth0
     bridge fdb add 02:00:00:00:00:08 dev flannel.1 dst 192.0.2.8
     nft add table inet other";
 const SHOW: &str = "ip -d link show eth0; ip -d link show flannel.1; ip -d link show other
-    ip addr show dev eth0; ip route show table main; ip -6 route show table main dev eth0; ip route show table 77
-    ip route show table 8700 proto boot; ip rule show priority 8750; ip nexthop show id 5
+    ip addr show dev eth0; ip route show dev eth0; ip -6 route show dev eth0; ip route show table 77
+    ip rule show priority 8750; ip nexthop show id 5
     ip neigh show dev eth0 nud permanent; bridge fdb show dev flannel.1; nft list table inet other";
 
 #[test]
@@ -58,14 +59,22 @@ fn what_is_in_the_way_is_named() {
         let routes: BTreeSet<_> = foreign
             .routes
             .iter()
-            .map(|route| format!("{} in {}", route.key.destination, route.key.table))
+            .map(|route| {
+                let RouteKey {
+                    destination,
+                    table,
+                    metric,
+                } = route.key;
+                format!("{destination} in {table} metric {metric}")
+            })
             .collect();
         let expected = [
-            "10.244.97.0/24 in 77",
-            "10.244.98.0/24 in 254",
-            "10.244.99.0/24 in 254",
-            "10.97.0.0/24 in 8700",
-            "fd00:10:244:99::/64 in 254",
+            "10.244.0.64/26 in 254 metric 0",
+            "10.244.97.0/24 in 77 metric 0",
+            "10.244.98.0/24 in 254 metric 0",
+            "10.244.99.0/24 in 254 metric 0",
+            "fd00:10:244::1:0/122 in 254 metric 1024",
+            "fd00:10:244:99::/64 in 254 metric 256",
         ];
         assert_eq!(routes, expected.map(String::from).into());
     });

@@ -10,11 +10,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use common::lab::{Lab, Node, Path, pod_address, underlay};
+use common::lab::{Lab, Node, Path, gateway, pod_address, underlay};
 use common::{apply_all, converge};
 use nix::sys::socket::{setsockopt, sockopt};
 use weft_kernel::testing::{self, Netns, sh};
-use weft_kernel::{Action, Family, Kernel, State, plan, udp};
+use weft_kernel::{
+    Action, Family, Kernel, OwnAddress, Route, RouteKey, RouteTarget, State, plan, udp,
+};
 
 const PATHS: [Path; 4] = [
     Path::Vxlan(Family::V4),
@@ -64,8 +66,8 @@ fn check_path(from: &Node, to: &Node, family: Family, path: Path) {
     }
     let shown = from.ns.run(|| sh(&format!("ip route get {pod}")));
     let (device, via) = match (path, family) {
-        (Path::Vxlan(Family::V4), _) => ("weft.vx4", node),
-        (Path::Vxlan(Family::V6), _) => ("weft.vx6", node),
+        (Path::Vxlan(Family::V4), family) => ("weft.vx4", gateway(to.number, family)),
+        (Path::Vxlan(Family::V6), family) => ("weft.vx6", gateway(to.number, family)),
         (Path::Direct(Family::V4), family) => ("eth0", underlay(to.number, family)),
         (Path::Direct(Family::V6), _) => ("eth0", underlay(to.number, Family::V6)),
     };
@@ -92,7 +94,7 @@ fn echo(from: &Netns, to: &Netns, target: IpAddr, source: IpAddr) {
         1430 - 48
     };
     let server = to.run(|| testing::udp((target, 7)));
-    let client = from.run(|| udp::probe_socket(family, None).unwrap());
+    let client = from.run(|| udp::probe_socket(family).unwrap());
     client.set_nonblocking(false).unwrap();
     client.send_to(&vec![7; length], (target, 7)).unwrap();
     let mut packet = [0; 2000];
@@ -108,6 +110,78 @@ fn echo(from: &Netns, to: &Netns, target: IpAddr, source: IpAddr) {
             server.send_to(&packet[..received], peer).unwrap();
         }
     }
+}
+
+/// A packet that asks for a device goes by the path through that device, whichever path is in use there
+/// and on the way back.
+#[test]
+fn a_probe_goes_by_the_path_of_its_device() {
+    let lab = Lab::new(2);
+    let [one, other] = &lab.nodes[..] else {
+        panic!("two nodes")
+    };
+    let by = |number: u8, path: Path| lab.desired(number, path);
+    for (there, back) in PATHS.into_iter().flat_map(|a| PATHS.map(|b| (a, b))) {
+        let mut state = by(1, there);
+        for (index, path) in (1..).zip(PATHS) {
+            for (key, route) in by(1, path).routes {
+                let RouteTarget::Nexthop(id) = route.target else {
+                    continue;
+                };
+                let nexthop = by(1, path).nexthops[&id];
+                let target = RouteTarget::Device {
+                    device: nexthop.device,
+                    gateway: nexthop.gateway,
+                    onlink: nexthop.onlink,
+                };
+                let probed = pod_address(2, Family::of(key.destination.addr()), 2);
+                let key = RouteKey::path(probed.into(), index);
+                state.routes.insert(key, Route { target, ..route });
+            }
+        }
+        converge(&mut Kernel::open_in(one.ns.as_fd()).unwrap(), &state);
+        let mut answering = by(2, back);
+        let probed = Family::BOTH.map(|family| OwnAddress::on_lo(pod_address(2, family, 2)));
+        answering.addresses.extend(probed);
+        converge(&mut Kernel::open_in(other.ns.as_fd()).unwrap(), &answering);
+        for device in ["weft.vx4", "weft.vx6", "eth0"] {
+            for family in Family::BOTH {
+                probe(one, other, family, device);
+            }
+        }
+    }
+}
+
+/// One probe through `device`, which has to be the one that carries it, and its answer.
+fn probe(from: &Node, to: &Node, family: Family, device: &str) {
+    let target = (pod_address(to.number, family, 2), 4873).into();
+    let server = to.ns.run(|| testing::udp(target));
+    let client = from.ns.run(|| udp::probe_socket(family).unwrap());
+    client.set_nonblocking(false).unwrap();
+    let sent = || -> usize {
+        let shown = from
+            .ns
+            .run(|| sh(&format!("ip -j -s link show dev {device}")));
+        let shown: serde_json::Value = serde_json::from_str(&shown).unwrap();
+        shown[0]["stats64"]["tx"]["bytes"].as_u64().unwrap() as usize
+    };
+    let before = sent();
+    let packet = [7; 1380];
+    from.ns
+        .run(|| udp::send(&client, &packet, target, Some(device.parse().unwrap())).unwrap());
+    let mut buffer = [0; 2000];
+    for socket in [&server, &client] {
+        socket
+            .set_read_timeout(Some(Duration::from_secs(2)))
+            .unwrap();
+        let received = socket.recv_from(&mut buffer);
+        let (length, peer) = received.unwrap_or_else(|e| panic!("{device}, {family}: {e}"));
+        if length == packet.len() {
+            assert_eq!(peer.ip(), pod_address(from.number, family, 1));
+            server.send_to(b"answer", peer).unwrap();
+        }
+    }
+    assert!(sent() >= before + packet.len(), "{device}, {family}");
 }
 
 /// What one stream of numbered packets came to.

@@ -64,7 +64,7 @@ fn changes_of_its_own_need_no_second_look() {
         // One more peer costs what leads to one peer: an FDB entry, and for each family a
         // neighbour, a nexthop and a route.
         add_peer(&mut desired, 5);
-        assert_eq!(round(&mut reconciler, &desired), (7, false));
+        assert_eq!(round(&mut reconciler, &desired), (9, false));
         reconciler.note(&watcher.changed().await.unwrap());
         assert_eq!(round(&mut reconciler, &desired), (0, false));
         check(&reconciler, &desired);
@@ -116,7 +116,7 @@ fn a_device_that_goes_takes_its_routes_and_they_return_with_it() {
         sh(create);
         let mut desired = desired();
         let device = "weft0123456789a".parse().unwrap();
-        let key = weft_kernel::RouteKey::new(8700, "10.244.0.7/32".parse().unwrap());
+        let key = weft_kernel::RouteKey::send("10.244.0.7/32".parse().unwrap());
         desired
             .routes
             .insert(key, weft_kernel::RouteTarget::device(device).into());

@@ -6,10 +6,11 @@
 mod overlay;
 
 use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, Ipv6Addr};
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use serde::{Deserialize, Serialize};
-use weft_kernel::{DeviceName, Family, FdbKey, Mac, Mark, NeighbourKey, Nexthop, Vxlan};
+use weft_kernel::{DeviceName, Family, FdbKey, Mac, NeighbourKey, Nexthop, Vxlan};
 
 use crate::cluster::{Config, Endpoint, Peer};
 
@@ -22,30 +23,13 @@ pub enum Path {
     Direct,
 }
 
-/// The bits of a packet mark by which a probe chooses its path.
-const MARK_MASK: u32 = 0x00ff_0000;
-
 impl Path {
-    /// Every path.
-    pub const ALL: [Path; 2] = [Path::Vxlan, Path::Direct];
-
-    /// The routing table that sends everything by this path.
-    pub fn table(self) -> u32 {
+    /// Numbers the routes by this path, from 1. Where two paths to a peer share a device, probes by that
+    /// device take the one with the smaller number.
+    pub fn number(self) -> u8 {
         match self {
-            Path::Vxlan => 8701,
-            Path::Direct => 8702,
-        }
-    }
-
-    /// The mark that selects [`Path::table`].
-    pub fn mark(self) -> Mark {
-        let value = match self {
-            Path::Vxlan => 0x0051_0000,
-            Path::Direct => 0x0052_0000,
-        };
-        Mark {
-            value,
-            mask: MARK_MASK,
+            Path::Vxlan => 1,
+            Path::Direct => 2,
         }
     }
 }
@@ -115,6 +99,21 @@ impl Endpoint {
         match family {
             Family::V4 => self.pod_ipv4.map(Into::into),
             Family::V6 => self.pod_ipv6.map(Into::into),
+        }
+    }
+
+    /// The address to which probes of paths go, and nothing else: the one before the node pod address, which is
+    /// the first of a block and never a pod's.
+    pub fn probe_address(&self, family: Family) -> Option<std::net::IpAddr> {
+        match family {
+            Family::V4 => {
+                let before = u32::from(self.pod_ipv4?).checked_sub(1)?;
+                Some(Ipv4Addr::from(before).into())
+            }
+            Family::V6 => {
+                let before = u128::from(self.pod_ipv6?).checked_sub(1)?;
+                Some(Ipv6Addr::from(before).into())
+            }
         }
     }
 

@@ -52,8 +52,14 @@ pub(super) fn paths(config: &Config, here: &Here, peers: &[Peer]) -> Paths {
             );
         }
         for family in Family::BOTH {
-            let Some(gateway) = peer.endpoint.pod_address(family) else {
+            let Some(address) = peer.endpoint.pod_address(family) else {
                 continue;
+            };
+            // The kernel refuses an IPv6 gateway for which the main table has a route through another
+            // device (`ip6_route_check_nh_onlink`), as it has for the node pod address.
+            let gateway = match address {
+                IpAddr::V4(_) => address,
+                IpAddr::V6(_) => peer.endpoint.mac.link_local().into(),
             };
             paths.neighbours.insert(
                 NeighbourKey {

@@ -26,7 +26,15 @@ impl Assignment {
         let underlay = peers.iter().flat_map(both).filter_map(|(peer, family)| {
             let address = peer.endpoint.underlay(family)?.addr();
             let key = key(&peer.name, family, Channel::Underlay);
-            Some((key, Target { address, size: 0 }))
+            let (device, size) = (None, 0);
+            Some((
+                key,
+                Target {
+                    address,
+                    device,
+                    size,
+                },
+            ))
         });
         let endpoints: BTreeMap<&str, &Endpoint> = peers
             .iter()
@@ -34,11 +42,16 @@ impl Assignment {
             .collect();
         let open = paths.peers.iter().flat_map(|paths| {
             let endpoint = endpoints.get(paths.peer.as_str());
-            let address = endpoint.and_then(|peer| peer.pod_address(paths.family));
+            let address = endpoint.and_then(|peer| peer.probe_address(paths.family));
             address.into_iter().flat_map(move |address| {
-                paths.open.keys().map(move |path| {
+                paths.open.iter().map(move |(path, nexthop)| {
                     let key = key(&paths.peer, paths.family, Channel::Path(*path));
-                    (key, Target { address, size })
+                    let target = Target {
+                        address,
+                        device: Some(nexthop.device),
+                        size,
+                    };
+                    (key, target)
                 })
             })
         });

@@ -1,5 +1,5 @@
-//! Evidence that this node forwards: probes of full size, unfragmented, by the path whose mark they
-//! carry, to the node pod addresses of the peers; and small ones by the underlay beside them, which
+//! Evidence that this node forwards: probes of full size, unfragmented, by each path, chosen by its
+//! device, from node pod address to the probe addresses of the peers; and small ones by the underlay beside them, which
 //! tell a broken path from a dead peer.
 
 mod assignment;
@@ -12,6 +12,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
+use tokio::io::Interest;
 use tokio::net::UdpSocket;
 use tokio::sync::{mpsc, watch};
 use weft_kernel::{Family, udp};
@@ -19,7 +20,6 @@ use weft_kernel::{Family, udp};
 pub use assignment::Assignment;
 pub use prober::{Channel, Key, Target, Verdict};
 
-use crate::mode::Path;
 use prober::Prober;
 
 /// UDP port on which agents answer probes.
@@ -50,12 +50,9 @@ pub fn start(assignment: watch::Receiver<Assignment>) -> io::Result<watch::Recei
             continue;
         };
         tokio::spawn(respond(UdpSocket::from_std(responder)?, assignment.clone()));
-        let marks = Path::ALL.map(|path| (Channel::Path(path), Some(path.mark().value)));
-        for (channel, mark) in marks.into_iter().chain([(Channel::Underlay, None)]) {
-            let socket = Arc::new(UdpSocket::from_std(udp::probe_socket(family, mark)?)?);
-            tokio::spawn(listen(socket.clone(), run, answers.clone()));
-            senders.insert((family, channel), socket);
-        }
+        let socket = Arc::new(UdpSocket::from_std(udp::probe_socket(family)?)?);
+        tokio::spawn(listen(socket.clone(), run, answers.clone()));
+        senders.insert(family, socket);
     }
     if senders.is_empty() {
         udp::bind(Family::V4, PORT)?;
@@ -73,7 +70,7 @@ fn run_number() -> io::Result<u64> {
 }
 
 async fn probe(
-    sockets: BTreeMap<(Family, Channel), Arc<UdpSocket>>,
+    sockets: BTreeMap<Family, Arc<UdpSocket>>,
     run: u64,
     mut assignment: watch::Receiver<Assignment>,
     mut answered: mpsc::Receiver<u64>,
@@ -82,14 +79,17 @@ async fn probe(
     let mut prober = Prober::default();
     loop {
         for send in prober.poll(Instant::now()) {
-            let Some(socket) = sockets.get(&(send.key.family, send.key.channel)) else {
+            let Some(socket) = sockets.get(&send.key.family) else {
                 continue;
             };
             let length = send.target.size.saturating_sub(headers(send.key.family)) as usize;
             let packet = packet::probe(run, send.sequence, length);
             let to = SocketAddr::new(send.target.address, PORT);
             // A probe that can't be sent is one that doesn't come back: that is what counts.
-            if let Err(error) = socket.try_send_to(&packet, to) {
+            let sent = socket.try_io(Interest::WRITABLE, || {
+                udp::send(socket, &packet, to, send.target.device)
+            });
+            if let Err(error) = sent {
                 tracing::debug!(peer = send.key.peer, %to, %error, "probe not sent");
             }
         }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
-use weft_kernel::Family;
+use weft_kernel::{DeviceName, Family};
 
 use crate::mode::Path;
 
@@ -22,7 +22,7 @@ const SILENT_AFTER: u32 = 3;
 /// By which way a probe goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Channel {
-    /// From node pod address to node pod address, by the path whose mark it carries.
+    /// From node pod address to probe address, by this path.
     Path(Path),
     /// From node to node, as any packet of the underlay: the control of the experiment. If it is
     /// silent too, the peer is gone, not the path.
@@ -45,6 +45,8 @@ pub struct Key {
 pub struct Target {
     /// The address of the peer.
     pub address: IpAddr,
+    /// The device to send through; without one, as any packet.
+    pub device: Option<DeviceName>,
     /// Size of the IP packet, in bytes.
     pub size: u32,
 }
@@ -223,6 +225,7 @@ mod tests {
     fn targets(peers: &[&str]) -> BTreeMap<Key, Target> {
         let target = Target {
             address: "10.244.2.1".parse().unwrap(),
+            device: Some(DeviceName::VX4),
             size: 1450,
         };
         peers.iter().map(|peer| (key(peer), target)).collect()

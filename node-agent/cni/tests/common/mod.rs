@@ -39,8 +39,6 @@ impl Node {
         ip("link set lo up");
         ip("address add 10.9.0.1/32 dev lo");
         ip("address add fd09::1/128 dev lo nodad");
-        ip("rule add pref 8710 table 8700");
-        ip("-6 rule add pref 8710 table 8700");
         for setting in ["ipv4/ip_forward", "ipv6/conf/all/forwarding"] {
             std::fs::write(format!("/proc/sys/net/{setting}"), "1").unwrap();
         }
@@ -68,7 +66,7 @@ impl Node {
         let mut note = |what: String| left.extend(what.lines().map(str::to_owned));
         note(ip("-o link show type veth"));
         for family in ["-4", "-6"] {
-            note(try_run("ip", &[family, "route", "show", "table", "8700"]).1);
+            note(try_run("ip", &[family, "route", "show", "proto", "87"]).1);
         }
         let nft = run("nft", &["list", "ruleset"]);
         let element = |line: &&str| line.contains(" . ") && !line.contains("comment");

@@ -6,7 +6,6 @@ pub(crate) mod link;
 pub(crate) mod neighbour;
 pub(crate) mod nexthop;
 pub(crate) mod route;
-pub(crate) mod rule;
 pub(crate) mod uapi;
 
 use crate::state::Family;

@@ -4,8 +4,8 @@ use nix::libc;
 
 pub(crate) use nix::libc::{
     NLM_F_CREATE as CREATE, NLM_F_EXCL as EXCL, NLM_F_REPLACE as REPLACE, RTM_DELADDR, RTM_DELLINK,
-    RTM_DELNEIGH, RTM_DELROUTE, RTM_DELRULE, RTM_GETADDR, RTM_GETLINK, RTM_GETNEIGH, RTM_GETROUTE,
-    RTM_GETRULE, RTM_NEWADDR, RTM_NEWLINK, RTM_NEWNEIGH, RTM_NEWROUTE, RTM_NEWRULE, RTM_SETLINK,
+    RTM_DELNEIGH, RTM_DELROUTE, RTM_GETADDR, RTM_GETLINK, RTM_GETNEIGH, RTM_GETROUTE, RTM_NEWADDR,
+    RTM_NEWLINK, RTM_NEWNEIGH, RTM_NEWROUTE, RTM_SETLINK,
 };
 
 pub(crate) const AF_UNSPEC: u8 = libc::AF_UNSPEC as u8;
@@ -33,6 +33,7 @@ pub(crate) const RTNH_F_ONLINK: u32 = 4;
 
 // linux/nexthop.h
 pub(crate) const NHA_ID: u16 = 1;
+pub(crate) const NHA_GROUP: u16 = 2;
 pub(crate) const NHA_OIF: u16 = 5;
 pub(crate) const NHA_GATEWAY: u16 = 6;
 
@@ -41,14 +42,6 @@ pub(crate) const RTM_NEWNETCONF: u16 = 80;
 pub(crate) const NETCONFA_IFINDEX: u16 = 1;
 pub(crate) const NETCONFA_FORWARDING: u16 = 2;
 pub(crate) const NETCONFA_RP_FILTER: u16 = 3;
-
-// linux/fib_rules.h
-pub(crate) const FRA_PRIORITY: u16 = 6;
-pub(crate) const FRA_FWMARK: u16 = 10;
-pub(crate) const FRA_TABLE: u16 = 15;
-pub(crate) const FRA_FWMASK: u16 = 16;
-pub(crate) const FRA_PROTOCOL: u16 = 21;
-pub(crate) const FR_ACT_TO_TBL: u8 = 1;
 
 // linux/neighbour.h
 pub(crate) const NDA_DST: u16 = 1;

@@ -12,7 +12,7 @@ use crate::names::Mac;
 use crate::nft::{HostPort, HostPortKey, HostPortTarget, NftTable};
 use crate::record::record;
 use crate::state::{
-    FdbKey, Mark, NeighbourKey, Nexthop, OwnAddress, Route, RouteKey, Rule, Setting, SettingKey,
+    FdbKey, NeighbourKey, Nexthop, OwnAddress, Route, RouteKey, Setting, SettingKey,
 };
 
 const ETH: &str = "eth0";
@@ -57,6 +57,7 @@ fn a_device() -> impl Strategy<Value = DeviceName> {
 fn a_target() -> impl Strategy<Value = RouteTarget> {
     prop_oneof![
         6 => (1..6u32).prop_map(RouteTarget::Nexthop),
+        3 => (11..14u32).prop_map(RouteTarget::Nexthop),
         2 => a_device().prop_map(RouteTarget::device),
         1 => Just(RouteTarget::Blackhole),
         1 => Just(RouteTarget::Unreachable),
@@ -71,8 +72,8 @@ fn a_route() -> impl Strategy<Value = (RouteKey, Route)> {
         "fd01::/122",
         "fd02::/122",
     ]);
-    let key = (8700..8702u32, destination)
-        .prop_map(|(table, to)| RouteKey::new(table, to.parse().unwrap()));
+    let key =
+        (0..2u8, destination).prop_map(|(path, to)| RouteKey::path(to.parse().unwrap(), path));
     let source = proptest::option::of(an_address());
     let mtu = proptest::option::of(select(vec![1400, 1450]));
     (key, a_target(), source, mtu).prop_map(|(key, target, source, mtu)| {
@@ -85,22 +86,6 @@ fn a_route() -> impl Strategy<Value = (RouteKey, Route)> {
             },
         )
     })
-}
-
-fn a_rule() -> impl Strategy<Value = Rule> {
-    let mark = proptest::option::of((1..3u32).prop_map(|value| Mark { value, mask: 3 }));
-    (
-        8700..8703u32,
-        select(Family::BOTH.to_vec()),
-        mark,
-        8700..8702u32,
-    )
-        .prop_map(|(priority, family, mark, table)| Rule {
-            priority,
-            family,
-            mark,
-            table,
-        })
 }
 
 fn an_own_address() -> impl Strategy<Value = OwnAddress> {
@@ -161,26 +146,29 @@ fn a_state() -> impl Strategy<Value = State> {
         device,
         setting: Setting::RpFilter,
     });
+    let nexthops = (
+        btree_map(1..6u32, nexthop, 0..6),
+        btree_map(11..14u32, btree_set(1..6u32, 1..4), 0..3),
+    );
     let parts = (
         vxlans,
         btree_set(an_own_address(), 0..4),
         btree_map(neighbour, a_mac(), 0..6),
         btree_map(fdb, an_address(), 0..6),
-        btree_map(1..6u32, nexthop, 0..6),
+        nexthops,
         proptest::collection::vec(a_route(), 0..10),
-        btree_set(a_rule(), 0..5),
         btree_map(setting, 0..3u32, 0..3),
         proptest::option::of(a_table()),
     );
     parts.prop_map(
-        |(vxlans, addresses, neighbours, fdb, nexthops, routes, rules, settings, nft)| {
+        |(vxlans, addresses, neighbours, fdb, (nexthops, groups), routes, settings, nft)| {
             let mut state = State {
                 vxlans,
                 addresses,
                 neighbours,
                 fdb,
                 nexthops,
-                rules,
+                groups,
                 settings,
                 nft,
                 ..State::default()

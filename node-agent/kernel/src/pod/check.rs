@@ -9,7 +9,7 @@ use super::message::{RTAX_MTU, bits, family, gateway, ifinfomsg};
 use super::netns::Netns;
 use super::{Error, PodLink, conf, connect};
 use crate::netlink::{Attributes, Connection, Message, Request};
-use crate::state::SEND_TABLE;
+use crate::state::{IPV6_METRIC, MAIN_TABLE, SEND_METRIC};
 
 /// An interface as the kernel has it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -104,7 +104,8 @@ pub fn check(link: &PodLink) -> Result<Vec<String>, Error> {
         }
         let wanted = Route {
             destination: Some((*address, bits(*address))),
-            table: SEND_TABLE,
+            table: MAIN_TABLE,
+            metric: SEND_METRIC,
             index: outside.index,
             gateway: None,
             source: link.source_for(*address),
@@ -149,7 +150,8 @@ fn pod_side(pod: &mut Connection, link: &PodLink, inside: &Found) -> Result<Vec<
         }
         let wanted = Route {
             destination: None,
-            table: libc::RT_TABLE_MAIN.into(),
+            table: MAIN_TABLE,
+            metric: if address.is_ipv4() { 0 } else { IPV6_METRIC },
             index: inside.index,
             gateway: Some(gateway),
             source: None,
@@ -239,6 +241,7 @@ struct Route {
     /// Address and prefix length, `None` for a default route.
     destination: Option<(IpAddr, u8)>,
     table: u32,
+    metric: u32,
     index: u32,
     gateway: Option<IpAddr>,
     source: Option<IpAddr>,
@@ -267,6 +270,7 @@ fn route_is(
     let same = |route: &&Route| {
         route.destination == wanted.destination
             && route.table == wanted.table
+            && route.metric == wanted.metric
             && route.index == wanted.index
     };
     Ok(match found.iter().find(same) {
@@ -276,7 +280,7 @@ fn route_is(
     })
 }
 
-/// The device that the send table has for this address.
+/// The device through which the node sends to this address of a pod.
 pub(super) fn route_device(
     connection: &mut Connection,
     address: IpAddr,
@@ -284,14 +288,14 @@ pub(super) fn route_device(
     let mut header = [0; 12];
     header[0] = family(address);
     let mut request = Request::new(libc::RTM_GETROUTE, 0, &header);
-    request.u32(libc::RTA_TABLE, SEND_TABLE);
+    request.u32(libc::RTA_TABLE, MAIN_TABLE);
     let found = connection
         .dump(&request, parse_route)
         .map_err(Error::kernel(format!("read the route of {address}")))?;
     let wanted = Some((address, bits(address)));
     Ok(found
         .into_iter()
-        .find(|route| route.destination == wanted)
+        .find(|route| route.destination == wanted && route.metric == SEND_METRIC)
         .map(|route| route.index))
 }
 
@@ -301,6 +305,7 @@ fn parse_route(message: Message<'_>) -> Option<Route> {
     Some(Route {
         destination,
         table: attributes.u32(libc::RTA_TABLE)?,
+        metric: attributes.u32(libc::RTA_PRIORITY).unwrap_or(0),
         index: attributes.u32(libc::RTA_OIF)?,
         gateway: attributes.ip(libc::RTA_GATEWAY),
         source: attributes.ip(libc::RTA_PREFSRC),

@@ -1,14 +1,15 @@
 //! The netlink requests that make and change a pod link, as values.
 
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::os::fd::{AsRawFd, BorrowedFd};
 
 use nix::libc;
 
 use super::names::HostIfname;
 use super::{GATEWAY4, GATEWAY6, PodLink};
+use crate::names::Mac;
 use crate::netlink::Request;
-use crate::state::{PROTOCOL, SEND_TABLE};
+use crate::state::{MAIN_TABLE, PROTOCOL, SEND_METRIC};
 
 /// A request, and what it is for in the words of an error message.
 #[derive(Debug)]
@@ -102,7 +103,7 @@ pub(super) fn pod_side(link: &PodLink, index: u32) -> Vec<Step> {
     ];
     let link_local = link
         .has_ipv6()
-        .then(|| (IpAddr::V6(link_local(link.host_ifname.pod_mac())), 64));
+        .then(|| (IpAddr::V6(Mac(link.host_ifname.pod_mac()).link_local()), 64));
     let addresses = link.addresses.iter().map(|ip| (*ip, bits(*ip)));
     for (address, prefix) in addresses.chain(link_local) {
         steps.push(step(
@@ -128,7 +129,7 @@ pub(super) fn default_routes(link: &PodLink, index: u32) -> Vec<Step> {
         let header = rtmsg(*address, 0, libc::RT_SCOPE_UNIVERSE, RTNH_F_ONLINK);
         let mut request = Request::new(libc::RTM_NEWROUTE, REPLACE, &header);
         request
-            .u32(libc::RTA_TABLE, libc::RT_TABLE_MAIN.into())
+            .u32(libc::RTA_TABLE, MAIN_TABLE)
             .u32(libc::RTA_OIF, index)
             .ip(libc::RTA_GATEWAY, gateway);
         if link.mtu != link.link_mtu {
@@ -202,7 +203,8 @@ fn host_route(link: &PodLink, index: u32, address: IpAddr, flags: i32) -> Reques
     let mut request = Request::new(libc::RTM_NEWROUTE, flags, &header);
     request
         .ip(libc::RTA_DST, address)
-        .u32(libc::RTA_TABLE, SEND_TABLE)
+        .u32(libc::RTA_TABLE, MAIN_TABLE)
+        .u32(libc::RTA_PRIORITY, SEND_METRIC)
         .u32(libc::RTA_OIF, index);
     if let Some(source) = link.source_for(address) {
         request.ip(libc::RTA_PREFSRC, source);
@@ -226,29 +228,6 @@ fn pod_address(index: u32, address: IpAddr, prefix: u8) -> Request {
         .ip(libc::IFA_LOCAL, address)
         .ip(libc::IFA_ADDRESS, address);
     request
-}
-
-/// The modified EUI-64 address of a MAC address (RFC 4291, appendix A).
-pub(super) fn link_local(mac: [u8; 6]) -> Ipv6Addr {
-    let [a, b, c, d, e, f] = mac;
-    Ipv6Addr::from([
-        0xfe,
-        0x80,
-        0,
-        0,
-        0,
-        0,
-        0,
-        0,
-        a ^ 2,
-        b,
-        c,
-        0xff,
-        0xfe,
-        d,
-        e,
-        f,
-    ])
 }
 
 /// Where the default route of the address's family goes by.

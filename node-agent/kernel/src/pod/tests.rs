@@ -61,8 +61,6 @@ fn node() {
     ip("link set lo up");
     ip("address add 10.9.0.1/32 dev lo");
     ip("address add fd09::1/128 dev lo nodad");
-    ip("rule add pref 8710 table 8700");
-    ip("-6 rule add pref 8710 table 8700");
     std::fs::write("/proc/sys/net/ipv4/ip_forward", "1").unwrap();
     std::fs::write("/proc/sys/net/ipv6/conf/all/forwarding", "1").unwrap();
 }
@@ -124,8 +122,8 @@ fn node_and_pods_reach_each_other_at_once() {
     assert_eq!(found, names);
     assert!(detach(&link_a.host_ifname).unwrap());
     assert!(!detach(&link_a.host_ifname).unwrap());
-    assert!(!ip("route show table 8700").contains("10.9.0.2"));
-    assert!(!ip("-6 route show table 8700").contains("fd09::2"));
+    assert!(!ip("route show").contains("10.9.0.2"));
+    assert!(!ip("-6 route show").contains("fd09::2"));
 }
 
 #[test]
@@ -237,9 +235,9 @@ fn a_missing_namespace_is_named() {
 #[case::pod_ra("pod-sysctl ipv6/conf/eth0/accept_ra=1", "router advertisements")]
 #[case::host_down("link set HOST down", "HOST is down")]
 #[case::host_mtu("link set HOST mtu 1400", "MTU 1400")]
-#[case::host_route("route del 10.9.0.2 table 8700", "route of 10.9.0.2")]
-#[case::host_route6("-6 route del fd09::2 table 8700", "route of fd09::2")]
-#[case::host_source("route replace 10.9.0.2 dev HOST table 8700", "not as it was made")]
+#[case::host_route("route del 10.9.0.2 metric 87", "route of 10.9.0.2")]
+#[case::host_route6("-6 route del fd09::2 metric 87", "route of fd09::2")]
+#[case::host_source("route replace 10.9.0.2 dev HOST metric 87", "not as it was made")]
 #[case::host_neighbour("neighbour del 10.9.0.2 dev HOST", "entry of 10.9.0.2")]
 #[case::host_gone("link del HOST", "HOST is missing")]
 #[case::host_filter("sysctl ipv4/conf/HOST/rp_filter=0", "reverse path")]

@@ -7,7 +7,7 @@ use weft_kernel::nft::NftTable;
 use weft_kernel::testing::{Netns, sh};
 use weft_kernel::{
     DeviceName, FILTER_ADDRESS, Family, FdbKey, Mac, NeighbourKey, Nexthop, OwnAddress, Route,
-    RouteKey, RouteTarget, Rule, SEND_TABLE, Setting, SettingKey, State, Vxlan,
+    RouteKey, RouteTarget, Setting, SettingKey, State, Vxlan,
 };
 
 /// A node, its pod, and its number (from 1).
@@ -59,6 +59,14 @@ pub fn pod_address(number: u8, family: Family, host: u8) -> IpAddr {
         Family::V6 => {
             Ipv6Addr::new(0xfd00, 0x10, 0x244, number.into(), 0, 0, 0, host.into()).into()
         }
+    }
+}
+
+/// By which node `number` is reached in VXLAN.
+pub fn gateway(number: u8, family: Family) -> IpAddr {
+    match family {
+        Family::V4 => pod_address(number, family, 1),
+        Family::V6 => mac(number).link_local().into(),
     }
 }
 
@@ -146,15 +154,9 @@ impl Lab {
             );
         }
         for family in Family::BOTH {
-            state.rules.insert(Rule {
-                priority: 8710,
-                family,
-                mark: None,
-                table: SEND_TABLE,
-            });
             let own = pod_address(number, family, 1);
             state.addresses.insert(OwnAddress::on_lo(own));
-            let pod = RouteKey::new(SEND_TABLE, pod_address(number, family, 5).into());
+            let pod = RouteKey::send(pod_address(number, family, 5).into());
             let target = RouteTarget::device(host_end());
             state.routes.insert(
                 pod,
@@ -203,7 +205,7 @@ impl Lab {
                 underlay(peer, family),
             );
             for inner in Family::BOTH {
-                let address = pod_address(peer, inner, 1);
+                let address = gateway(peer, inner);
                 state
                     .neighbours
                     .insert(NeighbourKey { device, address }, mac(peer));
@@ -212,10 +214,10 @@ impl Lab {
         for family in Family::BOTH {
             let nexthop = match (path, family) {
                 (Path::Vxlan(Family::V4), _) => {
-                    Nexthop::onlink(pod_address(peer, family, 1), DeviceName::VX4)
+                    Nexthop::onlink(gateway(peer, family), DeviceName::VX4)
                 }
                 (Path::Vxlan(Family::V6), _) => {
-                    Nexthop::onlink(pod_address(peer, family, 1), DeviceName::VX6)
+                    Nexthop::onlink(gateway(peer, family), DeviceName::VX6)
                 }
                 // An IPv6 packet cannot go by way of an IPv4 nexthop.
                 (Path::Direct(Family::V6), _) | (_, Family::V6) => {
@@ -235,7 +237,7 @@ impl Lab {
                 source,
                 mtu: Some(1430),
             };
-            state.routes.insert(RouteKey::new(SEND_TABLE, block), route);
+            state.routes.insert(RouteKey::send(block), route);
         }
     }
 }

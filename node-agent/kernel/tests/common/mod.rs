@@ -7,9 +7,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::IpNet;
 use weft_kernel::{
-    Action, DeviceName, Family, FdbKey, Kernel, Mac, Mark, NeighbourKey, Nexthop, OwnAddress,
-    Route, RouteKey, RouteTarget, Rule, SEND_TABLE, Scope, Setting, SettingKey, State, Vxlan,
-    apply, failures, observe, plan,
+    Action, DeviceName, FdbKey, Kernel, Mac, NeighbourKey, Nexthop, OwnAddress, Route, RouteKey,
+    RouteTarget, Scope, Setting, SettingKey, State, Vxlan, apply, failures, observe, plan,
 };
 
 /// Applies the actions; panics if any of them fails.
@@ -66,30 +65,14 @@ pub fn sample(peers: u16) -> State {
     for peer in 1..=peers {
         add_peer(&mut state, peer);
     }
-    for family in Family::BOTH {
-        let rule = Rule {
-            priority: 8710,
-            family,
-            mark: None,
-            table: SEND_TABLE,
-        };
-        let mark = Some(Mark {
-            value: 0x51_0000,
-            mask: 0xff_0000,
-        });
-        let probe = Rule {
-            priority: 8700,
-            family,
-            mark,
-            table: 8701,
-        };
-        state.rules.extend([rule, probe]);
+    if peers >= 3 {
+        add_groups(&mut state);
     }
-    let unused = RouteKey::new(SEND_TABLE, "10.244.0.0/26".parse().unwrap());
+    let unused = RouteKey::send("10.244.0.0/26".parse().unwrap());
     state.routes.insert(unused, RouteTarget::Blackhole.into());
-    let unused = RouteKey::new(SEND_TABLE, "fd00:10:244::/122".parse().unwrap());
+    let unused = RouteKey::send("fd00:10:244::/122".parse().unwrap());
     state.routes.insert(unused, RouteTarget::Unreachable.into());
-    let local = RouteKey::new(8702, "10.244.0.0/27".parse().unwrap());
+    let local = RouteKey::path("10.244.0.0/27".parse().unwrap(), 2);
     let device = Route {
         target: RouteTarget::device(DeviceName::VX4),
         source: Some(v4),
@@ -129,20 +112,42 @@ pub fn add_peer(state: &mut State, peer: u16) {
     state.fdb.insert(FdbKey { device, mac }, remote);
     let (v4, v6) = pod_addresses(peer);
     let (own4, own6) = pod_addresses(0);
-    for (family, address, source, bits) in [(0, v4, own4, 26), (1, v6, own6, 122)] {
-        state
-            .neighbours
-            .insert(NeighbourKey { device, address }, mac);
-        let id = 0x5700_0000 + u32::from(peer) * 2 - 1 + family;
-        state.nexthops.insert(id, Nexthop::onlink(address, device));
-        let block = IpNet::new(address, bits).unwrap();
-        let target = RouteTarget::Nexthop(id);
-        let route = Route {
-            target,
-            source: Some(source),
-            mtu: Some(1430),
+    let link_local = mac.link_local().into();
+    for (family, address, gateway, source, bits) in
+        [(0, v4, v4, own4, 26), (1, v6, link_local, own6, 122)]
+    {
+        let address_of = NeighbourKey {
+            device,
+            address: gateway,
         };
-        state.routes.insert(RouteKey::new(SEND_TABLE, block), route);
+        state.neighbours.insert(address_of, mac);
+        let id = 0x5700_0000 + u32::from(peer) * 2 - 1 + family;
+        state.nexthops.insert(id, Nexthop::onlink(gateway, device));
+        let block = IpNet::new(address, bits).unwrap();
+        let by_path = RouteTarget::Device {
+            device,
+            gateway: Some(gateway),
+            onlink: true,
+        };
+        for (path, target) in [(0, RouteTarget::Nexthop(id)), (1, by_path)] {
+            let route = Route {
+                target,
+                source: Some(source),
+                mtu: Some(1430),
+            };
+            state.routes.insert(RouteKey::path(block, path), route);
+        }
+    }
+}
+
+/// Prefixes that peers 1 and 3 share the packets of, one of each family.
+fn add_groups(state: &mut State) {
+    for (family, prefix) in [(0, "10.245.0.0/24"), (1, "fd00:10:245::/64")] {
+        let id = 0x5780_0001 + family;
+        let members = [1, 3].map(|peer| 0x5700_0000 + peer * 2 - 1 + family);
+        state.groups.insert(id, members.into());
+        let key = RouteKey::send(prefix.parse().unwrap());
+        state.routes.insert(key, RouteTarget::Nexthop(id).into());
     }
 }
 
@@ -155,16 +160,19 @@ pub const DAMAGE: &[&str] = &[
     "ip link set weft.vx4 type vxlan learning",
     "ip addr flush dev lo",
     "ip addr del 10.244.0.1/32 dev lo",
-    "ip route flush table 8702",
-    "for r in $(ip -6 route show table 8700 | cut -d' ' -f1); do ip -6 route del $r table 8700 || true; done",
-    "ip route del 10.244.0.64/26 table 8700",
-    "ip route replace 10.244.0.64/26 dev lo table 8700",
-    "ip route replace blackhole 10.244.0.64/26 table 8700 proto 87",
-    "ip -6 route replace blackhole fd00:10:244:0:0:0:1:0/122 table 8700 proto 87",
-    "ip route replace 10.244.0.64/26 nhid 1459617793 table 8700 proto 87 mtu 1300",
-    "ip rule del priority 8710",
-    "ip -6 rule del priority 8710",
-    "ip rule flush; ip rule add priority 32766 table main",
+    "ip -4 route show proto 87 | sed -n 's/^\\(\\(blackhole\\|unreachable\\) \\)\\?\\([^ ]*\\) .*metric \\([0-9]*\\).*/route del \\1\\3 metric \\4/p' | ip -4 -batch -",
+    "ip -6 route show proto 87 | sed -n 's/^\\(\\(blackhole\\|unreachable\\) \\)\\?\\([^ ]*\\) .*metric \\([0-9]*\\).*/route del \\1\\3 metric \\4/p' | ip -6 -batch -",
+    "ip route del 10.244.0.64/26 metric 87",
+    "ip route del 10.244.0.64/26 metric 88",
+    "ip -6 route del fd00:10:244:0:0:0:1:0/122 metric 87",
+    "ip route replace 10.244.0.64/26 dev lo metric 87",
+    "ip -6 route replace fd00:10:244:0:0:0:1:0/122 dev lo metric 87",
+    "ip route replace blackhole 10.244.0.64/26 metric 87 proto 87",
+    "ip -6 route replace blackhole fd00:10:244:0:0:0:1:0/122 metric 87 proto 87",
+    "ip route replace 10.244.0.64/26 nhid 1459617793 metric 87 proto 87 mtu 1300",
+    "ip nexthop del id 1468006401",
+    "ip nexthop del id 1459617793",
+    "ip nexthop replace id 1468006401 group 1459617793",
     "ip neigh flush dev weft.vx4 nud permanent",
     "ip neigh replace 10.244.0.65 lladdr 02:00:00:00:00:99 nud permanent dev weft.vx4",
     "bridge fdb del 02:57:00:00:00:01 dev weft.vx4 dst 192.0.2.1",
@@ -172,6 +180,6 @@ pub const DAMAGE: &[&str] = &[
     "ip nexthop flush proto 87",
     "ip nexthop del id 1459617793",
     "ip nexthop replace id 1459617793 via 10.244.0.77 dev weft.vx4 onlink",
-    "ip nexthop replace id 1459617793 blackhole proto 87",
+    "ip nexthop replace id 1459617795 blackhole proto 87",
     "sysctl -qw net.ipv4.conf.weft/vx4.rp_filter=1",
 ];

@@ -15,36 +15,36 @@ use crate::under;
 const NODE: &str = "node1";
 const LIMIT: Duration = Duration::from_secs(10);
 
-/// What of others' must stay: a table of nftables, a rule, routes in a table of theirs and in ours, a
-/// forwarding entry on a device of theirs.
+/// What of others' must stay: a table of nftables, a rule, routes in a table of theirs and with a
+/// metric of ours, a forwarding entry on a device of theirs.
 const STRANGERS: &str = "nft 'add table inet stranger { chain c { counter; }; }'
 ip rule add priority 5000 fwmark 0x7 lookup 4242
 ip route add 203.0.113.0/24 dev lo table 4242 proto 99
-ip route add 203.0.113.0/24 dev lo table 8700 proto 99
+ip route add 203.0.113.0/24 dev lo metric 87 proto 99
 ip link add stranger type vxlan id 77 dstport 7777
 bridge fdb append 02:00:00:00:00:77 dev stranger dst 192.0.2.77";
 const AWAY: &str = "nft delete table inet stranger
 ip rule delete priority 5000
 ip route delete 203.0.113.0/24 table 4242
-ip route delete 203.0.113.0/24 table 8700
+ip route delete 203.0.113.0/24 metric 87
 ip link delete stranger";
 
 /// What is done by hand, and how to see that it is mended: a command whose output is as before.
 const DEEDS: &[(&str, &str, &str)] = &[
     (
         "routes4",
-        "ip -4 route show table 8700 proto 87 | sed 's/^\\(blackhole *\\)\\?\\([^ ]*\\).*/route delete \\1\\2 table 8700/' | ip -4 -batch -",
-        "ip -4 route show table 8700",
+        "ip -4 route show proto 87 | sed -n 's/^\\(\\(blackhole\\|unreachable\\) \\)\\?\\([^ ]*\\) .*metric \\([0-9]*\\).*/route del \\1\\3 metric \\4/p' | ip -4 -batch -",
+        "ip -4 route show proto 87",
     ),
     (
         "routes6",
-        "ip -6 route show table 8700 proto 87 | sed 's/^\\(blackhole *\\)\\?\\([^ ]*\\).*/route delete \\1\\2 table 8700/' | ip -6 -batch -",
-        "ip -6 route show table 8700",
+        "ip -6 route show proto 87 | sed -n 's/^\\(\\(blackhole\\|unreachable\\) \\)\\?\\([^ ]*\\) .*metric \\([0-9]*\\).*/route del \\1\\3 metric \\4/p' | ip -6 -batch -",
+        "ip -6 route show proto 87",
     ),
     (
-        "rules",
-        "ip -4 rule delete priority 8710; ip -6 rule delete priority 8710",
-        "ip -4 rule; ip -6 rule",
+        "send_routes",
+        "ip -4 route show proto 87 metric 87 | sed -n 's/^\\(\\(blackhole\\|unreachable\\) \\)\\?\\([^ ]*\\) .*/route del \\1\\3 metric 87/p' | ip -4 -batch -; ip -6 route show proto 87 metric 87 | sed -n 's/^\\(\\(blackhole\\|unreachable\\) \\)\\?\\([^ ]*\\) .*/route del \\1\\3 metric 87/p' | ip -6 -batch -",
+        "ip -4 route show proto 87; ip -6 route show proto 87",
     ),
     (
         "nft",
@@ -69,7 +69,7 @@ const DEEDS: &[(&str, &str, &str)] = &[
     (
         "nexthops",
         "ip nexthop flush proto 87",
-        "ip nexthop show | sort; ip -4 route show table 8700; ip -6 route show table 8700",
+        "ip nexthop show | sort; ip -4 route show proto 87; ip -6 route show proto 87",
     ),
     (
         "address",
@@ -79,12 +79,12 @@ const DEEDS: &[(&str, &str, &str)] = &[
     (
         "down",
         "ip link set weft.vx4 down",
-        "ip -4 route show table 8700; ip -br link show weft.vx4 | cut -d' ' -f1; ip -o link show weft.vx4 | grep -o 'UP'",
+        "ip -4 route show proto 87; ip -br link show weft.vx4 | cut -d' ' -f1; ip -o link show weft.vx4 | grep -o 'UP'",
     ),
     (
         "vxlan",
         "ip link delete weft.vx4",
-        "bridge fdb show dev weft.vx4 | sort; ip -br -4 address show weft.vx4; ip -4 route show table 8700; ip -4 route show table 8701",
+        "bridge fdb show dev weft.vx4 | sort; ip -br -4 address show weft.vx4; ip -4 route show proto 87",
     ),
 ];
 

@@ -24,8 +24,8 @@ use crate::place::Place;
 
 /// The namespace.
 const NAME: &str = "weft-bench-node";
-/// The table of the peers' blocks.
-const SEND_TABLE: &str = "8700";
+/// The protocol and metric of the routes to the peers' blocks.
+const OURS: &str = "87";
 const PATIENCE: Duration = Duration::from_secs(120);
 
 /// The namespace, and where the agent keeps its files.
@@ -104,7 +104,7 @@ impl Lab {
     pub async fn wait_programmed(&self, peers: usize) -> anyhow::Result<()> {
         let what = format!("routes to {peers} peers");
         wait::until(what, PATIENCE, async || {
-            let show = ["-4", "route", "show", "table", SEND_TABLE];
+            let show = ["-4", "route", "show", "proto", OURS, "metric", OURS];
             let shown = self.place.run("ip", &show).await;
             let shown = shown.map_err(|error| format!("{error:#}"))?;
             let routes = shown.lines().filter(|line| line.contains("nhid")).count();
