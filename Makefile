@@ -23,8 +23,8 @@ binaries: ## Build the static binaries that go into the image, and the testbed.
 	@cargo build --release --locked -p weft-operator -p weft-agent -p weft-cni -p weft-load -p kubectl-weft -p weft-e2e -p weft-scenarios -p weft-bench
 
 .PHONY: demo
-demo: deps binaries ## A real cluster of three nodes; paths changed under traffic; nothing lost.
-	@$(SCENARIO) demo
+demo: deps binaries ## A real cluster; things change under traffic; nothing lost: make demo [MODE=bgp]
+	@$(SCENARIO) demo --mode $(or $(MODE),overlay)
 
 .PHONY: demo-down
 demo-down: ## Remove every trace of the demo.

@@ -37,7 +37,7 @@ enum Verb {
     /// Add, stop, start or power off a node.
     #[command(subcommand)]
     Node(NodeVerb),
-    /// Run a command on a node, or in the network namespace of `outside`, `control` or `router`.
+    /// Run a command on a node, or in the network namespace of `outside`, `control`, `router` or a router of a rack.
     Exec {
         /// Where.
         name: String,
@@ -86,7 +86,8 @@ enum Verb {
         /// The other.
         b: String,
     },
-    /// Pull out the cable of a node, of `control` or of `outside`, or put it back.
+    /// Pull out the cable of a node, a router, `control` or `outside`, or put it back. `up-NAME` is the uplink
+    /// of the router NAME.
     #[command(subcommand)]
     Link(LinkVerb),
     /// Change the MTU of a node's link, in bytes.
@@ -103,6 +104,9 @@ enum Verb {
         /// Its number in its subnet, 2 to 250.
         host: u32,
     },
+    /// The routing daemons of racks.
+    #[command(subcommand)]
+    Router(RouterVerb),
     /// Stop or start the control plane.
     #[command(subcommand)]
     Api(ApiVerb),
@@ -123,7 +127,8 @@ enum Verb {
 
 #[derive(Args)]
 struct Up {
-    /// demo (three nodes, two subnets), flat (three nodes, one subnet), single, ipv4 or ipv6.
+    /// demo (three nodes, two subnets), flat (three nodes, one subnet), single, ipv4, ipv6, racks
+    /// (two with a router each) or ecmp (two routers in the first).
     #[arg(default_value = "demo", conflicts_with = "spec")]
     preset: String,
     /// A description in YAML instead; its name is used unless --cluster is given.
@@ -169,6 +174,30 @@ enum LinkVerb {
     Up {
         /// Whose.
         name: String,
+    },
+}
+
+#[derive(Subcommand)]
+enum RouterVerb {
+    /// Kill the daemon and start it again.
+    Restart {
+        /// The router.
+        name: String,
+    },
+    /// Announce these prefixes to nodes, true or not, and no others.
+    Announce {
+        /// The router.
+        name: String,
+        /// The prefixes.
+        prefixes: Vec<ipnet::IpNet>,
+    },
+    /// Run a command of birdc or vtysh, whichever the router has.
+    Ask {
+        /// The router.
+        name: String,
+        /// The command.
+        #[arg(trailing_var_arg = true, required = true)]
+        words: Vec<String>,
     },
 }
 
@@ -231,6 +260,7 @@ async fn dispatch(cli: Cli) -> Result<()> {
         Verb::Link(LinkVerb::Up { name: who }) => Cluster::attach(&name)?.link_up(&who).await,
         Verb::Mtu { node, mtu } => Cluster::attach(&name)?.set_mtu(&node, mtu).await,
         Verb::Address { node, host } => Cluster::attach(&name)?.set_address(&node, host).await,
+        Verb::Router(verb) => router(&Cluster::attach(&name)?, verb).await,
         Verb::Api(ApiVerb::Stop) => Cluster::attach(&name)?.stop_api(),
         Verb::Api(ApiVerb::Start) => Cluster::attach(&name)?.start_api().await,
         Verb::FillDisk { node } => Cluster::attach(&name)?.node(&node)?.fill_disk(),
@@ -251,7 +281,7 @@ async fn bring_up(up: Up, name: String) -> Result<()> {
         Some(path) => ClusterSpec::read(&path)?,
         None => ClusterSpec::preset(&up.preset, &name).ok_or_else(|| {
             Error::State(format!(
-                "there is no preset {}; there are demo, flat, single, ipv4, ipv6",
+                "there is no preset {}; there are demo, flat, single, ipv4, ipv6, racks, ecmp",
                 up.preset
             ))
         })?,
@@ -277,9 +307,27 @@ async fn node(cluster: &Cluster, verb: NodeVerb) -> Result<()> {
     }
 }
 
+async fn router(cluster: &Cluster, verb: RouterVerb) -> Result<()> {
+    match verb {
+        RouterVerb::Restart { name } => cluster.restart_router(&name).await,
+        RouterVerb::Announce { name, prefixes } => {
+            cluster
+                .set_router(&name, |settings| settings.announced = prefixes)
+                .await
+        }
+        RouterVerb::Ask { name, words } => {
+            let said = cluster.routers()?.ask(&name, &words.join(" ")).await?;
+            print!("{said}");
+            Ok(())
+        }
+    }
+}
+
 fn exec(cluster: &Cluster, place: &str, argv: &[String]) -> Result<()> {
     let mut command = Command::new("nsenter");
-    if ["outside", "control", "router"].contains(&place) {
+    let racks = cluster.plan()?.routers;
+    let rack_router = racks.iter().any(|router| router.endpoint.name == place);
+    if rack_router || ["outside", "control", "router"].contains(&place) {
         let netns = weft_e2e::plan::netns(cluster.name(), place);
         command
             .arg(format!("--net={}", weft_e2e::netns::path(&netns).display()))

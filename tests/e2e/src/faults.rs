@@ -76,6 +76,13 @@ async fn apply(dir: &StateDir, faults: &[Fault]) -> Result<()> {
             )));
         }
     }
+    for Fault { from, to, .. } in faults {
+        if apart(&plan, from, to) {
+            return Err(Error::State(format!(
+                "packets from {from} to {to} pass a router of a rack, where no fault can follow them; pull the link of the router, or of one of them"
+            )));
+        }
+    }
     let router = netns::path(&plan.router_netns());
     let nft = Cmd::new("nsenter").args([
         format!("--net={}", router.display()).as_str(),
@@ -88,6 +95,14 @@ async fn apply(dir: &StateDir, faults: &[Fault]) -> Result<()> {
         dir.file("faults.json"),
         serde_json::json!(faults).to_string(),
     )
+}
+
+/// Whether a rack's own router is between two endpoints: the marks of packets end there.
+fn apart(plan: &Plan, a: &str, b: &str) -> bool {
+    let bridge = |name: &str| plan.endpoint(name).map(|endpoint| &endpoint.bridge);
+    let racks = plan.subnets.iter().filter(|subnet| subnet.rack);
+    let mut racks = racks.map(|subnet| &subnet.bridge);
+    bridge(a) != bridge(b) && racks.any(|rack| [bridge(a), bridge(b)].contains(&Some(rack)))
 }
 
 fn ruleset(plan: &Plan, faults: &[Fault]) -> String {
@@ -135,6 +150,14 @@ fn ruleset(plan: &Plan, faults: &[Fault]) -> String {
 mod tests {
     use super::*;
     use crate::spec::ClusterSpec;
+
+    #[test]
+    fn faults_end_at_the_routers_of_racks() {
+        let plan = Plan::new(&ClusterSpec::racks("x").validated().expect("valid"), 0);
+        assert!(apart(&plan, "node1", "node3") && apart(&plan, "control", "node1"));
+        assert!(!apart(&plan, "node1", "node2") && !apart(&plan, "tor-a", "node1"));
+        assert!(!apart(&plan, "control", "outside"));
+    }
 
     #[test]
     fn a_fault_matches_the_two_ports() {

@@ -22,6 +22,7 @@ pub mod node_init;
 pub mod pki;
 pub mod plan;
 pub mod process;
+pub mod routers;
 pub mod snapshot;
 pub mod spec;
 pub mod state;

@@ -277,7 +277,10 @@ impl Node {
 
     /// Starts containerd, kubelet or kube-proxy.
     pub async fn start_service(&self, name: &str) -> Result<()> {
-        let argv = node_config::service(name, &self.endpoint)?;
+        let spec = self.cluster.load()?.spec;
+        let own = spec.nodes.iter().find(|node| node.name == self.name());
+        let labels = own.map(|node| node.labels.clone()).unwrap_or_default();
+        let argv = node_config::service(name, &self.endpoint, &labels)?;
         let order = Order::Start(name.to_owned(), argv);
         self.order(order).await.map(|_| ())
     }

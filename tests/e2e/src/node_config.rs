@@ -1,5 +1,7 @@
 //! The configuration of a node's programs. Pure text.
 
+use std::collections::BTreeMap;
+
 use serde_json::{Value, json};
 
 use crate::error::{Error, Result};
@@ -93,8 +95,14 @@ pub fn kube_proxy(spec: &ClusterSpec, node: &Endpoint) -> Value {
     })
 }
 
-/// The command line of a node's service: containerd, kubelet or kube-proxy.
-pub fn service(name: &str, node: &Endpoint) -> Result<Vec<String>> {
+/// The command line of a node's service: containerd, kubelet or kube-proxy. The kubelet registers the
+/// node with `labels`.
+pub fn service(
+    name: &str,
+    node: &Endpoint,
+    labels: &BTreeMap<String, String>,
+) -> Result<Vec<String>> {
+    let labels: Vec<_> = labels.iter().map(|(k, v)| format!("{k}={v}")).collect();
     let addresses: Vec<_> = node.ips().iter().map(ToString::to_string).collect();
     let config = |file: &str| format!("--config=/etc/kubernetes/{file}");
     let (program, arguments) = match name {
@@ -107,6 +115,7 @@ pub fn service(name: &str, node: &Endpoint) -> Result<Vec<String>> {
                 "--kubeconfig=/etc/kubernetes/kubelet.kubeconfig".to_owned(),
                 format!("--hostname-override={}", node.name),
                 format!("--node-ip={}", addresses.join(",")),
+                format!("--node-labels={}", labels.join(",")),
             ],
         ),
         _ => {

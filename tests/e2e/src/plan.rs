@@ -1,11 +1,15 @@
 //! From a cluster's description to every name and address in it. Pure.
 
+mod router;
+
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 use crate::spec::{ClusterSpec, Families};
+
+pub use router::{CORE_ASN, OUTSIDE_ASN, Router, Uplink};
 
 /// The only host on the control plane's subnet and on the outside one.
 const LONE_HOST: u32 = 10;
@@ -26,6 +30,8 @@ pub struct Plan {
     pub outside: Option<Endpoint>,
     /// The nodes in the order of the description.
     pub nodes: Vec<Endpoint>,
+    /// The routers of racks in the order of the description.
+    pub routers: Vec<Router>,
     /// The link by which the machine itself reaches the API server.
     pub host_link: HostLink,
 }
@@ -39,8 +45,10 @@ pub struct Subnet {
     pub bridge: String,
     /// In bytes.
     pub mtu: u32,
-    /// The router's addresses on it.
+    /// The router's addresses on it; in a rack, those of its first router.
     pub gateways: Vec<IpNet>,
+    /// Whether it is a rack: the router of the cluster has no address on it.
+    pub rack: bool,
 }
 
 /// A network namespace with one interface, eth0, on a subnet.
@@ -78,7 +86,10 @@ impl Plan {
     pub fn new(spec: &ClusterSpec, index: u8) -> Self {
         let mut subnets: Vec<Subnet> = Vec::new();
         for subnet in &spec.subnets {
-            subnets.push(plan_subnet(&subnet.name, subnet.mtu, &subnet.cidrs));
+            subnets.push(Subnet {
+                rack: !subnet.routers.is_empty(),
+                ..plan_subnet(&subnet.name, subnet.mtu, &subnet.cidrs)
+            });
         }
         let control = lone_subnet(spec.families, "control", 100);
         let outside = lone_subnet(spec.families, "outside", 200);
@@ -107,6 +118,18 @@ impl Plan {
             Some(Endpoint { mac, ..planned })
         });
         let nodes = nodes.collect();
+        let rack_routers = spec.subnets.iter().enumerate().flat_map(|(place, rack)| {
+            let subnet = &subnets[place];
+            (1..).zip(&rack.routers).map(move |(number, router)| {
+                let mut planned = endpoint(&router.name, subnet, place, None, number);
+                planned.gateways = Vec::new();
+                (router, planned)
+            })
+        });
+        let routers = (0..)
+            .zip(rack_routers)
+            .map(|(number, (router, planned))| Router::new(spec, number, router, planned))
+            .collect();
         let plan = Self {
             cluster: spec.name.clone(),
             control: endpoint("control", &control, 0xfd, None, LONE_HOST),
@@ -114,6 +137,7 @@ impl Plan {
                 .outside
                 .then(|| endpoint("outside", &outside, 0xfe, None, LONE_HOST)),
             nodes,
+            routers,
             host_link: HostLink::new(&spec.name, index),
             subnets: Vec::new(),
         };
@@ -132,11 +156,13 @@ impl Plan {
         format!("tb-{cluster}")
     }
 
-    /// Every endpoint: control plane, outside host, nodes.
+    /// Every endpoint: control plane, outside host, nodes, routers of racks.
     pub fn endpoints(&self) -> impl Iterator<Item = &Endpoint> {
+        let routers = self.routers.iter().map(|router| &router.endpoint);
         std::iter::once(&self.control)
             .chain(&self.outside)
             .chain(&self.nodes)
+            .chain(routers)
     }
 
     /// An endpoint by its name.
@@ -222,6 +248,7 @@ fn plan_subnet(name: &str, mtu: u32, cidrs: &[IpNet]) -> Subnet {
         bridge: format!("br-{name}"),
         mtu,
         gateways,
+        rack: false,
     }
 }
 
@@ -241,6 +268,7 @@ fn lone_subnet(families: Families, name: &str, number: u8) -> Subnet {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use rstest::rstest;
     use std::collections::BTreeSet;
 
     fn plan(preset: &str) -> Plan {
@@ -271,9 +299,9 @@ mod tests {
         assert_eq!(plan.host_link.control.to_string(), "198.18.3.1/31");
     }
 
-    #[test]
-    fn nothing_is_given_out_twice() {
-        let plan = plan("demo");
+    #[rstest]
+    fn nothing_is_given_out_twice(#[values("demo", "ecmp")] preset: &str) {
+        let plan = plan(preset);
         let mut seen = BTreeSet::new();
         for endpoint in plan.endpoints() {
             for text in endpoint
@@ -285,8 +313,14 @@ mod tests {
                 assert!(seen.insert(text.clone()), "{text} twice");
             }
         }
-        for gateway in plan.subnets.iter().flat_map(|subnet| &subnet.gateways) {
-            assert!(seen.insert(gateway.to_string()), "{gateway} twice");
+        let own = plan.subnets.iter().filter(|subnet| !subnet.rack);
+        let gateways = own.flat_map(|subnet| &subnet.gateways);
+        let uplinks = plan.routers.iter().flat_map(|router| {
+            let uplink = &router.uplink;
+            uplink.core.iter().chain(&uplink.router)
+        });
+        for address in gateways.chain(uplinks) {
+            assert!(seen.insert(address.to_string()), "{address} twice");
         }
     }
 
@@ -309,8 +343,9 @@ mod tests {
 
     #[test]
     fn device_names_fit_the_kernel() {
-        let mut spec = ClusterSpec::demo("abcdefghij");
+        let mut spec = ClusterSpec::racks("abcdefghij");
         spec.nodes[0].name = "a-long-node1".into();
+        spec.subnets[0].routers[0].name = "long-router1".into();
         spec.subnets[0].name = "tenletters".into();
         for node in &mut spec.nodes[..2] {
             node.subnet = "tenletters".into();
@@ -318,7 +353,12 @@ mod tests {
         let plan = Plan::new(&spec.validated().expect("valid"), 0);
         let bridges = plan.subnets.iter().map(|s| s.bridge.as_str());
         let ports = plan.endpoints().map(|e| e.name.as_str());
-        for device in bridges.chain(ports).chain([plan.host_link.device.as_str()]) {
+        let uplinks = plan.routers.iter().map(|r| r.uplink.device.as_str());
+        for device in bridges
+            .chain(ports)
+            .chain(uplinks)
+            .chain([plan.host_link.device.as_str()])
+        {
             assert!(device.len() <= 15, "{device}");
         }
     }

@@ -1,6 +1,7 @@
 //! What a cluster should be like, as data. Everything but names has a default.
 
 mod check;
+mod rack;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -9,6 +10,8 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result, read_file};
+
+pub use rack::{Daemon, RouterSpec};
 
 /// The number of the first node in its subnet; smaller ones are for the router and
 /// for tests.
@@ -58,7 +61,7 @@ pub struct ClusterSpec {
     pub sysctls: BTreeMap<String, String>,
 }
 
-/// One underlay subnet: a bridge that the router has an address on.
+/// One underlay subnet: a bridge that the router has an address on; or, with routers of its own, a rack.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct SubnetSpec {
@@ -71,6 +74,9 @@ pub struct SubnetSpec {
     /// where N is its place in the list.
     #[serde(default)]
     pub cidrs: Vec<IpNet>,
+    /// Routers of its own, between it and the router of the cluster. By default none.
+    #[serde(default)]
+    pub routers: Vec<RouterSpec>,
 }
 
 /// One node.
@@ -88,6 +94,9 @@ pub struct NodeSpec {
     /// the first node of the list, 12 for the second and so on.
     #[serde(default)]
     pub host: Option<u32>,
+    /// Labels that its kubelet registers it with.
+    #[serde(default)]
+    pub labels: BTreeMap<String, String>,
 }
 
 /// Which address families there are. The first one of two is primary.
@@ -171,7 +180,7 @@ impl ClusterSpec {
         }
     }
 
-    /// A cluster by the name of a preset: demo, flat, single, ipv4, ipv6.
+    /// A cluster by the name of a preset: demo, flat, single, ipv4, ipv6, racks, or ecmp.
     pub fn preset(preset: &str, name: &str) -> Option<Self> {
         let with = |families| Self {
             families,
@@ -183,6 +192,8 @@ impl ClusterSpec {
             "single" => Self::flat(name, 1),
             "ipv4" => with(Families::V4),
             "ipv6" => with(Families::V6),
+            "racks" => Self::racks(name),
+            "ecmp" => Self::ecmp(name),
             _ => return None,
         })
     }
@@ -235,6 +246,7 @@ impl SubnetSpec {
             name: name.to_owned(),
             mtu: ethernet(),
             cidrs: Vec::new(),
+            routers: Vec::new(),
         }
     }
 }
@@ -247,6 +259,7 @@ impl NodeSpec {
             subnet: subnet.to_owned(),
             mtu: None,
             host: None,
+            labels: BTreeMap::new(),
         }
     }
 
@@ -270,7 +283,9 @@ mod tests {
     use rstest::rstest;
 
     #[rstest]
-    fn presets_are_valid(#[values("demo", "flat", "single", "ipv4", "ipv6")] preset: &str) {
+    fn presets_are_valid(
+        #[values("demo", "flat", "single", "ipv4", "ipv6", "racks", "ecmp")] preset: &str,
+    ) {
         let spec = ClusterSpec::preset(preset, "x")
             .expect("known")
             .validated()

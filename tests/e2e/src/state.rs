@@ -4,9 +4,10 @@
 //! state.json            the description and the index
 //! kubeconfig            of an administrator, for use on the machine itself
 //! pki/                  certificates of the control plane
-//! pids/NAME             processes of the control plane
+//! pids/NAME             processes of the control plane, and of routers
 //! log/NAME.log          what they say
 //! etcd/                 the store
+//! routers/NAME/         configuration and sockets of a routing daemon
 //! faults.json           faults of the underlay in force
 //! nodes/NODE/pid        pid 1 of the node
 //! nodes/NODE/init.sock  where it takes orders
@@ -78,7 +79,7 @@ impl StateDir {
         let index = (0..=u8::MAX).find(|index| !taken.contains(index));
         let index = index
             .ok_or_else(|| Error::State("256 clusters are up: take some down first".to_owned()))?;
-        for sub in ["pki", "pids", "log", "nodes"] {
+        for sub in ["pki", "pids", "log", "nodes", "routers"] {
             make_dir(dir.path.join(sub))?;
         }
         let saved = Saved { spec, index };

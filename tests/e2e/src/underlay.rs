@@ -6,20 +6,70 @@ use std::fmt::Write;
 use crate::command::Cmd;
 use crate::error::{Context, Result};
 use crate::netns;
-use crate::plan::{Endpoint, Plan};
+use crate::plan::{Endpoint, Plan, Router};
 
 /// Makes the router with its bridges, and the control plane's and outside host's namespaces.
 pub async fn create(plan: &Plan) -> Result<()> {
     let router = plan.router_netns();
     netns::create(&router)?;
-    let forward = ["net.ipv4.ip_forward", "net.ipv6.conf.all.forwarding"];
-    netns::set_sysctls(&router, forward.map(|key| (key.to_owned(), "1".to_owned())))?;
+    set_sysctls(&router, &FORWARDING)?;
     quiet_bridges(&router)?;
     ip_batch(Some(&router), router_batch(plan)).await?;
     for endpoint in plan.endpoints() {
         attach(plan, endpoint).await?;
     }
+    for rack_router in &plan.routers {
+        set_sysctls(&rack_router.endpoint.netns, &FORWARDING)?;
+        uplink(plan, rack_router).await?;
+    }
     host_link(plan).await
+}
+
+/// Routers forward, choose among equal routes by connection, leave routes to dead links aside, and have the
+/// addresses that they had when a link is back.
+const FORWARDING: [(&str, &str); 9] = [
+    ("net.ipv4.ip_forward", "1"),
+    ("net.ipv6.conf.all.forwarding", "1"),
+    ("net.ipv6.conf.default.accept_dad", "0"),
+    ("net.ipv6.conf.default.keep_addr_on_down", "1"),
+    ("net.ipv4.fib_multipath_hash_policy", "1"),
+    ("net.ipv6.fib_multipath_hash_policy", "1"),
+    ("net.ipv4.conf.default.ignore_routes_with_linkdown", "1"),
+    ("net.ipv6.conf.default.ignore_routes_with_linkdown", "1"),
+    ("net.ipv6.conf.all.ignore_routes_with_linkdown", "1"),
+];
+
+/// Links the router of a rack to that of the cluster.
+async fn uplink(plan: &Plan, router: &Router) -> Result<()> {
+    let (core, own) = (plan.router_netns(), &router.endpoint.netns);
+    let (device, mtu) = (&router.uplink.device, router.endpoint.mtu);
+    let pair = format!(
+        "link add name {device} mtu {mtu} netns {core} type veth peer name eth1 mtu {mtu} netns {own}\n"
+    );
+    ip_batch(None, pair).await?;
+    let side = |device: &str, addresses: &[ipnet::IpNet]| {
+        let mut batch = format!("link set {device} addrgenmode eui64 up\n");
+        for address in addresses {
+            // Writing to a String cannot fail.
+            let _ = writeln!(
+                batch,
+                "address add {address} dev {device}{}",
+                nodad(address)
+            );
+        }
+        batch
+    };
+    ip_batch(Some(&core), side(device, &router.uplink.core)).await?;
+    let mut batch = side("eth1", &router.uplink.router);
+    for core in &router.uplink.core {
+        // The way out until BGP tells a better one.
+        let _ = writeln!(
+            batch,
+            "route add default via {} dev eth1 metric 4278",
+            core.addr()
+        );
+    }
+    ip_batch(Some(own), batch).await
 }
 
 /// Makes an endpoint's namespace and connects it to its bridge.
@@ -27,21 +77,17 @@ pub async fn attach(plan: &Plan, endpoint: &Endpoint) -> Result<()> {
     netns::create(&endpoint.netns)?;
     // The address of an endpoint is planned, so nobody else can have it; link-local
     // ones would delay the first packets by a second or two.
-    netns::set_sysctls(
+    set_sysctls(
         &endpoint.netns,
-        [(
-            "net.ipv6.conf.default.accept_dad".to_owned(),
-            "0".to_owned(),
-        )],
+        &[("net.ipv6.conf.default.accept_dad", "0")],
     )?;
     ip_batch(None, veth_batch(&plan.router_netns(), endpoint)).await?;
-    netns::set_sysctls(
+    set_sysctls(
         &endpoint.netns,
-        [
+        &[
             ("net.ipv6.conf.default.accept_dad", "1"),
             ("net.ipv6.conf.eth0.accept_ra", "0"),
-        ]
-        .map(|(key, value)| (key.to_owned(), value.to_owned())),
+        ],
     )?;
     let port = format!("link set {} master {} up\n", endpoint.name, endpoint.bridge);
     ip_batch(Some(&plan.router_netns()), port).await?;
@@ -139,7 +185,8 @@ fn router_batch(plan: &Plan) -> String {
             "link add name {bridge} type bridge stp_state 0 mcast_snooping 0"
         );
         let _ = writeln!(batch, "link set {bridge} mtu {mtu} addrgenmode none up");
-        for gateway in &subnet.gateways {
+        let own = subnet.gateways.iter().filter(|_| !subnet.rack);
+        for gateway in own {
             let _ = writeln!(
                 batch,
                 "address add {gateway} dev {bridge}{}",
@@ -181,6 +228,13 @@ fn addresses_batch(endpoint: &Endpoint) -> String {
         let _ = writeln!(batch, "route replace default via {gateway} dev eth0");
     }
     batch
+}
+
+fn set_sysctls(netns: &str, values: &[(&str, &str)]) -> Result<()> {
+    let owned = values
+        .iter()
+        .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
+    netns::set_sysctls(netns, owned)
 }
 
 fn nodad(address: &ipnet::IpNet) -> &'static str {

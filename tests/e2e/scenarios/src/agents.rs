@@ -6,12 +6,15 @@ use std::time::{Duration, Instant};
 use anyhow::ensure;
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
-use weft_e2e::wait;
+use weft_e2e::{Node, wait};
 use weft_scenarios::stage::{NAMESPACE, PATIENCE, Stage};
 
 use crate::{look, pods, reach, under};
 
-const DAEMONSET: &str = "daemonset/weft-agent";
+pub const DAEMONSET: &str = "daemonset/weft-agent";
+/// The image of Weft, and another name of it.
+pub const IMAGE: &str = "localhost/weft:dev";
+pub const NEXT: &str = "localhost/weft:next";
 
 /// The agent of every node is killed; each is started again and changes nothing.
 pub async fn killed(stage: &Stage) -> anyhow::Result<Value> {
@@ -79,24 +82,14 @@ pub async fn crash_loop(stage: &Stage) -> anyhow::Result<Value> {
 
 /// Agents are rolled to another image, and back.
 pub async fn rolled(stage: &Stage) -> anyhow::Result<Value> {
-    for node in stage.cluster.nodes()? {
-        let tag = [
-            "images",
-            "tag",
-            "--force",
-            "localhost/weft:dev",
-            "localhost/weft:next",
-        ];
-        node.exec([&["ctr", "--namespace", "k8s.io"][..], &tag].concat())
-            .await?;
-    }
+    tag_next(stage).await?;
     let (took, sent) = under::lossless(stage, async || {
         let start = Instant::now();
-        set_image(stage, json!("localhost/weft:next"), "localhost/weft:next").await?;
+        set_image(stage, json!(NEXT), NEXT).await?;
         stage.wait_component(DAEMONSET).await?;
         let took = start.elapsed();
         // An edit while agents are being rolled back reaches them all.
-        set_image(stage, Value::Null, "localhost/weft:dev").await?;
+        set_image(stage, Value::Null, IMAGE).await?;
         stage.encapsulate("CrossSubnet").await?;
         stage.wait_component(DAEMONSET).await?;
         stage.wait_ready(PATIENCE).await?;
@@ -147,7 +140,7 @@ pub async fn bad_image(stage: &Stage) -> anyhow::Result<Value> {
             "an agent cannot run, and the condition is {reconciling}"
         );
         pods::delete_own(stage).await?;
-        set_image(stage, Value::Null, "localhost/weft:dev").await?;
+        set_image(stage, Value::Null, IMAGE).await?;
         stage.wait_component(DAEMONSET).await?;
         stage.wait_ready(PATIENCE).await?;
         Ok(ready_ms)
@@ -156,8 +149,23 @@ pub async fn bad_image(stage: &Stage) -> anyhow::Result<Value> {
     Ok(json!({"pod_ready_ms": ready_ms, "sent": sent, "lost": 0}))
 }
 
+/// Gives the image of Weft another name on every node.
+pub async fn tag_next(stage: &Stage) -> anyhow::Result<()> {
+    for node in stage.cluster.nodes()? {
+        images(&node, &["tag", "--force", IMAGE, NEXT]).await?;
+    }
+    Ok(())
+}
+
+/// Runs `ctr images` on a node.
+pub async fn images(node: &Node, words: &[&str]) -> anyhow::Result<()> {
+    let ctr = ["ctr", "--namespace", "k8s.io", "images"];
+    node.exec([&ctr[..], words].concat()).await?;
+    Ok(())
+}
+
 /// Sets the image in the config and waits until the DaemonSet has `expected`.
-async fn set_image(stage: &Stage, image: Value, expected: &str) -> anyhow::Result<()> {
+pub async fn set_image(stage: &Stage, image: Value, expected: &str) -> anyhow::Result<()> {
     stage.edit(&json!({"agent": {"image": image}})).await?;
     wait::until(
         format!("the DaemonSet to have {expected}"),

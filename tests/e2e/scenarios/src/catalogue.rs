@@ -8,13 +8,42 @@ use serde_json::Value;
 use weft_e2e::{Cluster, ClusterSpec};
 
 use crate::{
-    agents, apiserver, badinput, churn, config, connectivity, drift, encapsulation, families,
-    foreign, hostport, mtu, nodes, operator, pods, uninstall,
+    agents, apiserver, badinput, bgppeers, churn, config, connectivity, drift, encapsulation,
+    families, foreign, hostport, mesh, mtu, nodes, operator, pods, routed, routers, uninstall,
 };
 use weft_scenarios::stage::Stage;
 
-/// The name of the cluster that scenarios share.
-const CLUSTER: &str = "e2e";
+/// A cluster that scenarios share.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Bed {
+    /// That of the demo, in mode Overlay.
+    Demo,
+    /// Two racks, in mode BGP.
+    Racks,
+}
+
+impl Bed {
+    const ALL: [Self; 2] = [Self::Demo, Self::Racks];
+
+    fn spec(self) -> ClusterSpec {
+        match self {
+            Self::Demo => ClusterSpec::demo("e2e"),
+            Self::Racks => ClusterSpec::racks("racks"),
+        }
+    }
+
+    /// Removes the clusters, but not this one.
+    fn remove_others(self) -> weft_e2e::Result<()> {
+        Self::ALL
+            .into_iter()
+            .filter(|bed| *bed != self)
+            .try_for_each(Self::remove)
+    }
+
+    fn remove(self) -> weft_e2e::Result<()> {
+        Cluster::down(&self.spec().name)
+    }
+}
 
 /// Something that is done to a cluster, and what must come of it.
 struct Scenario {
@@ -27,8 +56,8 @@ type Figures<'a> = LocalBoxFuture<'a, anyhow::Result<Value>>;
 
 /// How a scenario is run.
 enum Run {
-    /// On the shared cluster, which it leaves usable.
-    Shared(for<'a> fn(&'a Stage) -> Figures<'a>),
+    /// On a shared cluster, which it leaves usable.
+    Shared(Bed, for<'a> fn(&'a Stage) -> Figures<'a>),
     /// On a cluster of its own, which it removes if it passes.
     Own(fn() -> Figures<'static>),
 }
@@ -38,7 +67,17 @@ macro_rules! shared {
         Scenario {
             name: $name,
             about: $about,
-            run: Run::Shared(|stage| $run(stage).boxed_local()),
+            run: Run::Shared(Bed::Demo, |stage| $run(stage).boxed_local()),
+        }
+    };
+}
+
+macro_rules! racks {
+    ($name:literal, $about:literal, $run:path) => {
+        Scenario {
+            name: $name,
+            about: $about,
+            run: Run::Shared(Bed::Racks, |stage| $run(stage).boxed_local()),
         }
     };
 }
@@ -171,6 +210,61 @@ const SCENARIOS: &[Scenario] = &[
         "API server and etcd are down for a minute; a pod starts, an agent is killed",
         apiserver::down
     ),
+    racks!(
+        "bgp",
+        "Every kind of traffic in mode BGP between two racks, and by learned routes from outside",
+        routed::traffic
+    ),
+    racks!(
+        "bgp-agent-killed",
+        "Mode BGP: every agent is killed",
+        agents::killed
+    ),
+    racks!(
+        "bgp-agent-crashloop",
+        "Mode BGP: an agent is killed each second for 20 s, and pods start meanwhile",
+        agents::crash_loop
+    ),
+    racks!(
+        "bgp-rollout",
+        "Mode BGP: agents are rolled to another image and back",
+        routed::rolled
+    ),
+    racks!(
+        "bgp-router-restart",
+        "The daemon of each rack's router is killed and started again",
+        routers::restarted
+    ),
+    racks!(
+        "bgp-peers",
+        "BGPPeers without their Secret, with the wrong password, without nodes, and two of one address",
+        bgppeers::bad
+    ),
+    racks!(
+        "bgp-hostile-router",
+        "A router announces pools, nodes, everything, 200,000 prefixes, and flaps",
+        routers::hostile
+    ),
+    racks!(
+        "bgp-agent-dead",
+        "All agents stay dead for longer than any BGP peer waits (WEFT_DEAD_SECONDS, 150)",
+        routed::agents_dead
+    ),
+    racks!(
+        "bgp-node-dead",
+        "Mode BGP: a node loses its power and comes back",
+        routed::node_dead
+    ),
+    own!(
+        "bgp-rack-cut",
+        "Of two routers of a rack, one loses its uplink: what is lost until all have moved",
+        routers::rack_cut
+    ),
+    own!(
+        "bgp-mesh",
+        "Mode BGP without routers: each node speaks with each, then with a route reflector",
+        mesh::run
+    ),
     own!(
         "ipv4-only",
         "A cluster that has IPv4 alone",
@@ -213,7 +307,7 @@ pub async fn run(name: &str) -> anyhow::Result<()> {
 /// # Errors
 /// One or more failed; each is named.
 pub async fn run_all() -> anyhow::Result<()> {
-    Cluster::down(CLUSTER)?;
+    Bed::ALL.into_iter().try_for_each(Bed::remove)?;
     let begin = Instant::now();
     let mut failed = Vec::new();
     for (number, scenario) in (1..).zip(SCENARIOS) {
@@ -222,13 +316,17 @@ pub async fn run_all() -> anyhow::Result<()> {
             SCENARIOS.len(),
             begin.elapsed().as_secs()
         );
+        if let Run::Shared(bed, _) = scenario.run {
+            // One shared cluster at a time: they are dear.
+            bed.remove_others()?;
+        }
         match play(scenario).await {
             Ok(figures) => println!("{figures}"),
             Err(error) => {
                 eprintln!("scenario {}: FAILED: {error:#}", scenario.name);
                 failed.push(scenario.name);
                 // What it left half done is not to fail the next one.
-                Cluster::down(CLUSTER)?;
+                Bed::ALL.into_iter().try_for_each(Bed::remove)?;
             }
         }
     }
@@ -240,7 +338,7 @@ pub async fn run_all() -> anyhow::Result<()> {
     if !failed.is_empty() {
         bail!("failed: {}", failed.join(", "));
     }
-    Cluster::down(CLUSTER)?;
+    Bed::ALL.into_iter().try_for_each(Bed::remove)?;
     Ok(())
 }
 
@@ -249,9 +347,9 @@ async fn play(scenario: &Scenario) -> anyhow::Result<Value> {
     let start = Instant::now();
     let outcome = match scenario.run {
         Run::Own(run) => run().await,
-        Run::Shared(run) => {
+        Run::Shared(bed, run) => {
             // Each begins with the stage set, whatever the one before did to it.
-            let stage = Stage::set(ClusterSpec::demo(CLUSTER)).await?;
+            let stage = Stage::set(bed.spec()).await?;
             // What a scenario that failed left in the way of the next.
             let fields = serde_json::json!({"mtu": null, "agent": null, "nodeAddress": null});
             stage.edit(&fields).await?;

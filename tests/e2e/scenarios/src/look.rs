@@ -6,7 +6,7 @@ use anyhow::{Context, bail};
 use serde_json::Value;
 use weft_e2e::command::Cmd;
 use weft_e2e::{tools, wait};
-use weft_scenarios::stage::{NAMESPACE, PATIENCE, Stage};
+use weft_scenarios::stage::{NAMESPACE, PATIENCE, Stage, condition};
 
 /// Waits until the agent of `node` reports a problem for `reason` (or reports none any more, if not
 /// `present`), and gives its message.
@@ -59,6 +59,67 @@ pub async fn event(stage: &Stage, reason: &str, text: &str) -> anyhow::Result<St
         found.map(str::to_owned).ok_or("none".to_owned())
     });
     Ok(found.await?)
+}
+
+/// Waits until every node that a BGPPeer selects has its session, for each BGPPeer.
+///
+/// # Errors
+/// Not in time; the BGPPeer is named with its condition.
+pub async fn sessions_up(stage: &Stage, limit: Duration) -> anyhow::Result<()> {
+    wait::until("all BGPPeers to be Ready", limit, async || {
+        let list = stage.get(&["bgppeers"]).await;
+        let list = list.map_err(|error| error.to_string())?;
+        for peer in list["items"].as_array().into_iter().flatten() {
+            let ready = condition(peer, "Ready");
+            let current = ready["observedGeneration"] == peer["metadata"]["generation"];
+            if ready["status"] != "True" || !current {
+                let (name, status) = (&peer["metadata"]["name"], &peer["status"]);
+                return Err(format!("{name}: {status}"));
+            }
+        }
+        Ok(())
+    })
+    .await?;
+    Ok(())
+}
+
+/// Waits until a BGPPeer says one of `texts` in a condition; gives the message.
+///
+/// # Errors
+/// Not in time; what it says is named.
+pub async fn peer_says(
+    stage: &Stage,
+    peer: &str,
+    texts: &[&str],
+    limit: Duration,
+) -> anyhow::Result<String> {
+    let what = format!("BGPPeer {peer} to say one of {texts:?}");
+    let found = wait::until(what, limit, async || {
+        let object = stage.get(&["bgppeer", peer]).await;
+        let object = object.map_err(|error| error.to_string())?;
+        let conditions = object["status"]["conditions"].as_array();
+        let messages = conditions.into_iter().flatten();
+        let mut messages = messages.filter_map(|condition| condition["message"].as_str());
+        let found = messages.find(|message| texts.iter().any(|text| message.contains(text)));
+        found.map(str::to_owned).ok_or(object["status"].to_string())
+    });
+    Ok(found.await?)
+}
+
+/// Since when the session of a node with the address of a BGP peer has been up.
+///
+/// # Errors
+/// It is not up.
+pub async fn session_since(stage: &Stage, node: &str, address: &str) -> anyhow::Result<String> {
+    let report = stage.get(&["nodereport", node]).await?;
+    let sessions = report["spec"]["sessions"].as_array().into_iter().flatten();
+    let mut sessions = sessions.filter(|session| session["address"] == address);
+    let since = sessions
+        .next()
+        .and_then(|session| session["since"].as_str());
+    Ok(since
+        .with_context(|| format!("{node} has no session with {address}: {}", report["spec"]))?
+        .to_owned())
 }
 
 /// Runs `kubectl weft ipam check`, again until the agents have reported what was done last.

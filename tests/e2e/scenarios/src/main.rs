@@ -3,6 +3,7 @@
 mod agents;
 mod apiserver;
 mod badinput;
+mod bgppeers;
 mod catalogue;
 mod churn;
 mod config;
@@ -14,17 +15,20 @@ mod families;
 mod foreign;
 mod hostport;
 mod look;
+mod mesh;
 mod mtu;
 mod nodes;
 mod operator;
 mod pods;
 mod reach;
+mod routed;
+mod routers;
 mod under;
 mod uninstall;
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{Parser, Subcommand, ValueEnum};
 
 /// Scenarios on a real cluster.
 #[derive(Debug, Parser)]
@@ -45,7 +49,20 @@ enum Command {
     /// Run every scenario, one after the other, on clusters that they share.
     All,
     /// Show what Weft does, and leave the cluster up.
-    Demo,
+    Demo {
+        /// The mode to show.
+        #[arg(long, value_enum, default_value_t)]
+        mode: DemoMode,
+    },
+}
+
+#[derive(Debug, Clone, Copy, Default, ValueEnum)]
+enum DemoMode {
+    /// VXLAN and direct routes between two subnets.
+    #[default]
+    Overlay,
+    /// Plain routing between two racks.
+    Bgp,
 }
 
 fn main() -> ExitCode {
@@ -65,7 +82,12 @@ fn main() -> ExitCode {
             }
             Command::Run { name } => catalogue::run(&name).await,
             Command::All => catalogue::run_all().await,
-            Command::Demo => demo::run().await,
+            Command::Demo {
+                mode: DemoMode::Overlay,
+            } => demo::overlay().await,
+            Command::Demo {
+                mode: DemoMode::Bgp,
+            } => demo::bgp().await,
         }
     });
     match outcome {

@@ -12,7 +12,7 @@ use weft_scenarios::stage::{PATIENCE, Server, Stage};
 use crate::{look, reach, under};
 
 /// The node that things are done to: the only one on its subnet.
-const VICTIM: &str = "node3";
+pub const VICTIM: &str = "node3";
 
 /// A node loses its power and gets it back. The others lose nothing; its pods get addresses again,
 /// and none leaks.
@@ -199,7 +199,7 @@ pub async fn address(stage: &Stage) -> anyhow::Result<Value> {
 }
 
 /// Waits until the node is Ready, its server answers the others, and the config is Ready.
-async fn comes_back(stage: &Stage) -> anyhow::Result<()> {
+pub async fn comes_back(stage: &Stage) -> anyhow::Result<()> {
     stage.cluster.wait_nodes(&[VICTIM], true, PATIENCE).await?;
     answers(stage).await?;
     stage.wait_ready(PATIENCE).await
@@ -222,7 +222,7 @@ async fn answers(stage: &Stage) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn addresses_on(stage: &Stage, node: &str) -> anyhow::Result<Vec<IpAddr>> {
+pub async fn addresses_on(stage: &Stage, node: &str) -> anyhow::Result<Vec<IpAddr>> {
     let servers: Vec<Server> = stage.servers().await?;
     let server = servers.into_iter().find(|server| server.node == node);
     Ok(server
@@ -230,7 +230,7 @@ async fn addresses_on(stage: &Stage, node: &str) -> anyhow::Result<Vec<IpAddr>> 
         .addresses)
 }
 
-async fn blocks_of(stage: &Stage, node: &str) -> anyhow::Result<Vec<String>> {
+pub async fn blocks_of(stage: &Stage, node: &str) -> anyhow::Result<Vec<String>> {
     let blocks = look::blocks(stage).await?.into_iter();
     Ok(blocks
         .filter(|(_, owner)| owner == node)
@@ -239,7 +239,11 @@ async fn blocks_of(stage: &Stage, node: &str) -> anyhow::Result<Vec<String>> {
 }
 
 /// The routes of a node, in any table, to one of these ranges.
-async fn routes_to(stage: &Stage, node: &str, blocks: &[String]) -> anyhow::Result<Vec<String>> {
+pub async fn routes_to(
+    stage: &Stage,
+    node: &str,
+    blocks: &[String],
+) -> anyhow::Result<Vec<String>> {
     let show = "ip -4 route show table all; ip -6 route show table all";
     let mut routes = look::lines(stage, node, show).await?;
     routes.retain(|route| {

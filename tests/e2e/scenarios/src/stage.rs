@@ -9,6 +9,8 @@ use serde_json::{Value, json};
 use weft_e2e::timeline::Timeline;
 use weft_e2e::{Cluster, ClusterSpec, wait};
 
+use crate::bgp;
+
 /// How long a cluster of a few nodes may take to be as it should be.
 pub const PATIENCE: Duration = Duration::from_secs(120);
 /// The namespace of the components of Weft.
@@ -62,11 +64,18 @@ impl Server {
 }
 
 impl Stage {
-    /// The cluster of this name, brought up unless it is there, with Weft and the servers.
+    /// The cluster of this name, brought up unless it is there, with Weft and the servers: in mode BGP if it
+    /// has racks, else in mode Overlay.
     pub async fn set(spec: ClusterSpec) -> anyhow::Result<Self> {
+        let routed = spec.routed();
         let stage = Self::bare(spec).await?;
         stage.install_weft().await?;
-        stage.configure(&default_config()).await?;
+        let config = if routed {
+            bgp::racks(&stage.cluster)?
+        } else {
+            default_config()
+        };
+        stage.configure(&config).await?;
         stage.deploy_servers().await?;
         Ok(stage)
     }
@@ -113,7 +122,7 @@ impl Stage {
         Ok(())
     }
 
-    /// Applies a NetworkConfig and waits until every node does what it says.
+    /// Applies a NetworkConfig, or a list of one and its BGPPeers, and waits until every node does what it says.
     pub async fn configure(&self, config: &Value) -> anyhow::Result<()> {
         self.cluster.apply(&config.to_string()).await?;
         self.wait_ready(PATIENCE).await

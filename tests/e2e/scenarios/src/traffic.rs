@@ -86,7 +86,11 @@ impl Traffic {
                 host_flows(stage, node.name(), &servers, volume).await?,
             ));
         }
-        plans.push((outside_place(stage)?, outside_flows(stage, volume)?));
+        let mut outside = outside_flows(stage, volume)?;
+        if stage.cluster.spec()?.routed() {
+            outside.extend(outside_to_pods(&servers, volume));
+        }
+        plans.push((outside_place(stage)?, outside));
         for (place, flows) in plans {
             traffic.clients.push(spawn(stage, place, flows)?);
         }
@@ -416,6 +420,24 @@ fn outside_flows(stage: &Stage, volume: Volume) -> anyhow::Result<Vec<Flow>> {
         flows.push(flow(format!("udp {target}"), "NodePort, UDP", target, udp));
     }
     Ok(flows)
+}
+
+/// By the routes that the outside host has learned.
+fn outside_to_pods(servers: &[Server], volume: Volume) -> Vec<Flow> {
+    let addresses = servers.iter().flat_map(|server| &server.addresses);
+    let targets: Vec<SocketAddr> = addresses.map(|ip| SocketAddr::new(*ip, PORT)).collect();
+    let share = volume.connections / 8 / targets.len().max(1);
+    let flows = targets.into_iter().flat_map(|target| {
+        let udp = Kind::Udp(Udp {
+            rate: 100,
+            size: Size::Mtu,
+            df: true,
+        });
+        let tcp = Kind::Tcp(exchange(share));
+        [("udp", udp), ("tcp", tcp)]
+            .map(|(name, kind)| flow(format!("{name} {target}"), "outside to pod", target, kind))
+    });
+    flows.collect()
 }
 
 fn exchange(connections: usize) -> Exchange {

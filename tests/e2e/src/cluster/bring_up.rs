@@ -11,6 +11,7 @@ use crate::controlplane::{API, CONTROLLERS, ControlPlane};
 use crate::error::{Context, Error, Result};
 use crate::images::{self, Image};
 use crate::node::Node;
+use crate::routers::Routers;
 use crate::spec::{ClusterSpec, Cni, NodeSpec};
 use crate::state::{Saved, StateDir};
 use crate::timeline::Timeline;
@@ -39,8 +40,14 @@ impl Cluster {
         let plan = saved.plan();
         let control = ControlPlane::new(&dir, &saved);
         control.write_pki()?;
+        let routers = Routers::of(&dir, &saved);
+        routers.check()?;
         underlay::create(&plan).await?;
         timeline.done("underlay and certificates");
+        if saved.spec.routed() {
+            routers.start_all().await?;
+            timeline.done("routers know of each other");
+        }
         control.start(&API).await?;
 
         let nodes: Vec<_> = plan

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use ipnet::IpNet;
 use k8s_openapi::api::core::v1 as core;
 use kube::Api;
 
@@ -10,6 +11,7 @@ use super::Cluster;
 use crate::error::{Error, Result};
 use crate::faults::{self, Fault};
 use crate::node::Node;
+use crate::routers::{Routers, Settings, learned};
 use crate::spec::{Cni, NodeSpec};
 use crate::state::Saved;
 use crate::{underlay, wait};
@@ -53,7 +55,8 @@ impl Cluster {
         faults::heal(&self.dir, Some((a, b))).await
     }
 
-    /// Pulls the cable of an endpoint out: its interface loses the carrier.
+    /// Pulls the cable of an endpoint out: its interface loses the carrier. `up-NAME` is the cable between the
+    /// router NAME of a rack and the router of the cluster.
     pub async fn link_down(&self, endpoint: &str) -> Result<()> {
         self.set_port(endpoint, "down").await
     }
@@ -117,11 +120,39 @@ impl Cluster {
         .await
     }
 
+    /// Kills the daemon of a router and starts it again: a graceful restart.
+    pub async fn restart_router(&self, name: &str) -> Result<()> {
+        let routers = self.routers()?;
+        routers.kill(name)?;
+        routers.revive(name).await
+    }
+
+    /// Changes what a router of a rack is told, while its daemon runs.
+    pub async fn set_router(&self, name: &str, change: impl FnOnce(&mut Settings)) -> Result<()> {
+        let _lock = self.dir.lock()?;
+        self.routers()?.set(name, change).await
+    }
+
+    /// The daemons of routers.
+    pub fn routers(&self) -> Result<Routers> {
+        Ok(Routers::of(&self.dir, &self.saved()?))
+    }
+
+    /// The ranges that the router of a rack, `router` or `outside` has learned by BGP, as the kernel has them.
+    pub async fn learned(&self, name: &str) -> Result<BTreeSet<IpNet>> {
+        learned(&crate::plan::netns(&self.name, name)).await
+    }
+
     async fn set_port(&self, endpoint: &str, state: &str) -> Result<()> {
         let plan = self.plan()?;
-        let known = plan.endpoint(endpoint);
-        let known = known.ok_or_else(|| Error::State(format!("there is no {endpoint}")))?;
-        let batch = format!("link set {} {state}\n", known.name);
+        let uplinks = plan.routers.iter().map(|router| &router.uplink.device);
+        let mut ports = plan
+            .endpoints()
+            .map(|endpoint| &endpoint.name)
+            .chain(uplinks);
+        let port = ports.find(|port| *port == endpoint);
+        let port = port.ok_or_else(|| Error::State(format!("there is no {endpoint}")))?;
+        let batch = format!("link set {port} {state}\n");
         underlay::ip_batch(Some(&plan.router_netns()), batch).await
     }
 

@@ -7,7 +7,7 @@ use ipnet::IpNet;
 use super::{ClusterSpec, Families};
 
 /// Names that the testbed's own network namespaces have.
-const RESERVED: [&str; 3] = ["router", "control", "outside"];
+pub(super) const RESERVED: [&str; 3] = ["router", "control", "outside"];
 
 impl ClusterSpec {
     pub(super) fn problem(&self) -> Option<String> {
@@ -15,6 +15,7 @@ impl ClusterSpec {
             .or_else(|| self.range_problem())
             .or_else(|| self.mtu_problem())
             .or_else(|| self.host_problem())
+            .or_else(|| self.router_problem())
     }
 
     fn naming_problem(&self) -> Option<String> {
@@ -155,7 +156,7 @@ impl ClusterSpec {
     }
 }
 
-fn is_word(text: &str, longest: usize) -> bool {
+pub(super) fn is_word(text: &str, longest: usize) -> bool {
     (1..=longest).contains(&text.len())
         && text
             .chars()

@@ -1,0 +1,142 @@
+//! BGPPeers that make no sense, or not yet: each says what is wrong, and nothing else breaks.
+
+use anyhow::ensure;
+use serde_json::{Value, json};
+use weft_scenarios::bgp::peer;
+use weft_scenarios::stage::{NAMESPACE, PATIENCE, Stage};
+
+use crate::{look, under};
+
+/// A router and one of its nodes.
+const ROUTER: &str = "tor-a";
+const NODE: &str = "node1";
+/// The BGPPeer of the router that is given a password.
+const PEER: &str = "tor-a-v4";
+const SECRET: &str = "bgp-password";
+/// BGPPeers of this scenario.
+const OWN: [&str; 2] = ["nobody", "twin"];
+
+/// All of it, under traffic.
+pub async fn bad(stage: &Stage) -> anyhow::Result<Value> {
+    look::sessions_up(stage, PATIENCE).await?;
+    let outcome = under::lossless(stage, async || {
+        let nobody = selects_nobody(stage).await?;
+        let twin = one_address_twice(stage).await?;
+        let passwords = passwords(stage).await?;
+        Ok((nobody, twin, passwords))
+    })
+    .await;
+    clean_up(stage).await?;
+    let ((nobody, twin, passwords), sent) = outcome?;
+    Ok(json!({"nobody": nobody, "twin": twin, "passwords": passwords, "sent": sent, "lost": 0}))
+}
+
+async fn clean_up(stage: &Stage) -> anyhow::Result<()> {
+    for name in OWN {
+        stage
+            .kubectl(&["delete", "bgppeer", name, "--ignore-not-found"])
+            .await?;
+    }
+    let delete = ["delete", "secret", SECRET, "--ignore-not-found"];
+    stage
+        .kubectl(&[&delete[..], &["--namespace", NAMESPACE]].concat())
+        .await?;
+    want_password(stage, false).await?;
+    router_wants(stage, None).await?;
+    look::sessions_up(stage, PATIENCE).await
+}
+
+/// A selector that no node matches.
+async fn selects_nobody(stage: &Stage) -> anyhow::Result<String> {
+    let spec = json!({"address": "172.30.1.9", "asn": 64999, "nodeSelector": {"rack": "none"}});
+    stage
+        .cluster
+        .apply(&peer("nobody", spec).to_string())
+        .await?;
+    let says = look::peer_says(stage, "nobody", &["node"], PATIENCE).await?;
+    let object = stage.get(&["bgppeer", "nobody"]).await?;
+    ensure!(
+        object["status"]["established"] == "0/0",
+        "{}",
+        object["status"]
+    );
+    Ok(says)
+}
+
+/// Two BGPPeers for one address: the first goes on, the second says whose address it is.
+async fn one_address_twice(stage: &Stage) -> anyhow::Result<String> {
+    let address = address(stage)?;
+    let since = look::session_since(stage, NODE, &address).await?;
+    let spec = json!({"address": address, "asn": 64999});
+    stage.cluster.apply(&peer("twin", spec).to_string()).await?;
+    let says = look::peer_says(stage, "twin", &[PEER], PATIENCE).await?;
+    ensure!(
+        look::session_since(stage, NODE, &address).await? == since,
+        "the session of the first was reset"
+    );
+    stage.kubectl(&["delete", "bgppeer", "twin"]).await?;
+    Ok(says)
+}
+
+/// A password whose Secret is missing; the right one; another than the router's; and the right one again.
+async fn passwords(stage: &Stage) -> anyhow::Result<Vec<String>> {
+    let mut said = Vec::new();
+    want_password(stage, true).await?;
+    said.push(look::peer_says(stage, PEER, &[SECRET], PATIENCE).await?);
+    router_wants(stage, Some("warp")).await?;
+    secret(stage, "warp").await?;
+    look::sessions_up(stage, PATIENCE).await?;
+    let other = stage.cluster.node("node2")?.endpoint().primary();
+    let between = look::session_since(stage, NODE, &other.to_string()).await?;
+    // The router does not know of this one yet.
+    secret(stage, "weft").await?;
+    router_wants(stage, Some("shed")).await?;
+    said.push(look::peer_says(stage, PEER, &["password", "Password"], PATIENCE).await?);
+    router_wants(stage, Some("weft")).await?;
+    look::sessions_up(stage, PATIENCE).await?;
+    ensure!(
+        look::session_since(stage, NODE, &other.to_string()).await? == between,
+        "the session between nodes was reset"
+    );
+    Ok(said)
+}
+
+fn address(stage: &Stage) -> anyhow::Result<String> {
+    let plan = stage.cluster.plan()?;
+    let mut routers = plan.routers.iter();
+    let router = routers.find(|router| router.endpoint.name == ROUTER);
+    Ok(router
+        .ok_or_else(|| anyhow::anyhow!("there is no {ROUTER}"))?
+        .endpoint
+        .primary()
+        .to_string())
+}
+
+async fn want_password(stage: &Stage, want: bool) -> anyhow::Result<()> {
+    let reference = if want {
+        json!({"name": SECRET})
+    } else {
+        Value::Null
+    };
+    let patch = json!({"spec": {"passwordSecret": reference}}).to_string();
+    stage
+        .kubectl(&["patch", "bgppeer", PEER, "--type=merge", "--patch", &patch])
+        .await?;
+    Ok(())
+}
+
+async fn router_wants(stage: &Stage, password: Option<&str>) -> anyhow::Result<()> {
+    let told = stage.cluster.set_router(ROUTER, |settings| {
+        settings.password = password.map(str::to_owned);
+    });
+    Ok(told.await?)
+}
+
+async fn secret(stage: &Stage, password: &str) -> anyhow::Result<()> {
+    let secret = json!({
+        "apiVersion": "v1", "kind": "Secret", "metadata": {"name": SECRET, "namespace": NAMESPACE},
+        "stringData": {"password": password},
+    });
+    stage.cluster.apply(&secret.to_string()).await?;
+    Ok(())
+}
