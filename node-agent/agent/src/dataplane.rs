@@ -156,6 +156,7 @@ impl Dataplane {
             paths: &target.paths,
             attachments: &attachments,
             mtu: target.sizes.send,
+            sources_checked: self.reconciler.checks_sources(),
         });
         if let Err(message) = self.prepare_settings(&desired, remember) {
             problem(outcome, "SettingsNotPrepared", message);

@@ -6,13 +6,15 @@
 //! changed. Uninstalling is reconciling to `State::default()`.
 //!
 //! Whatever bears Weft's tags is Weft's: protocol number 87 on routes, nexthops and
-//! addresses, VXLAN devices whose name begins with `weft`, the nftables table `inet weft`.
+//! addresses, VXLAN devices whose name begins with `weft`, the nftables tables `inet weft` and
+//! `ip6 weft`.
 //! Nothing else is ever changed.
 
 mod action;
 mod apply;
 pub mod capability;
 mod ethtool;
+mod filter;
 mod kernel;
 mod memory;
 mod names;
@@ -36,6 +38,7 @@ mod watch;
 
 pub use action::Action;
 pub use apply::{Failure, NEXTHOP_IDS, apply, failures};
+pub use filter::SourceFilter;
 pub use kernel::Kernel;
 pub use names::{DeviceName, Mac, ParseError};
 pub use nix::errno::Errno;

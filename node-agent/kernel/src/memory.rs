@@ -4,6 +4,7 @@
 //! Where a notification leaves doubt, the thing is taken to be missing: setting it once
 //! more is harmless, as every action that sets something replaces it too.
 
+use crate::filter;
 use crate::kernel::Kernel;
 use crate::names::DeviceName;
 use crate::netlink::Error;
@@ -12,7 +13,9 @@ use crate::object::address::Address;
 use crate::object::{nexthop, route};
 use crate::observe::{self, Names, Observed, Scope, nexthop_of, observe_named, route_of};
 use crate::plan::without_links;
-use crate::state::{FdbKey, NeighbourKey, OwnAddress, PROTOCOL, RouteTarget, SettingKey, State};
+use crate::state::{
+    FdbKey, NeighbourKey, OwnAddress, PROTOCOL, RouteTarget, Setting, SettingKey, State,
+};
 use crate::watch::Notice;
 
 /// What the kernel has, as far as it is known.
@@ -67,20 +70,20 @@ impl Memory {
         let ours = &mut self.observed.ours;
         match notice {
             Notice::Link {
-                index,
-                name,
+                link,
                 usable,
                 present,
             } => {
+                self.observed.sources.note_link(link, *present);
                 if *present {
-                    self.names.insert(*index, *name);
+                    self.names.insert(link.index, link.name);
                 } else {
-                    self.names.remove(index);
+                    self.names.remove(&link.index);
                 }
-                if ours.vxlans.contains_key(name) {
+                if ours.vxlans.contains_key(&link.name) {
                     self.stale.links = true;
                 } else if !usable {
-                    forget_device(ours, *name);
+                    forget_device(ours, link.name);
                 }
             }
             Notice::Address { address, present } => {
@@ -132,9 +135,15 @@ impl Memory {
                 setting,
                 value,
             } => {
+                if *index == filter::ALL && *setting == Setting::RpFilter {
+                    self.observed.sources.note_all(*value);
+                }
                 let Some(device) = self.names.get(index).copied() else {
                     return;
                 };
+                if *setting == Setting::RpFilter {
+                    self.observed.sources.note_device(device, Some(*value));
+                }
                 let key = SettingKey {
                     device,
                     setting: *setting,

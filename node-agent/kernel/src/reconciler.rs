@@ -3,6 +3,7 @@
 
 use crate::action::Action;
 use crate::apply::{Failure, apply, failures};
+use crate::filter::SourceFilter;
 use crate::kernel::Kernel;
 use crate::memory::Memory;
 use crate::netlink::Error;
@@ -103,6 +104,12 @@ impl Reconciler {
     /// What of Weft's the kernel has, as far as it is known.
     pub fn observed(&self) -> Option<&State> {
         self.memory.as_ref().map(|memory| &memory.observed.ours)
+    }
+
+    /// Whether the kernel itself checks the IPv4 sources of pods, as far as it is known.
+    pub fn checks_sources(&self) -> bool {
+        let sources = self.memory.as_ref().map(|memory| &memory.observed.sources);
+        sources.is_some_and(SourceFilter::is_strict)
     }
 
     /// What stood in the way when the kernel was last read in full.
