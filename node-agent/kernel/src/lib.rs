@@ -22,6 +22,7 @@ pub mod netlink;
 pub mod nft;
 mod object;
 mod observe;
+mod part;
 mod plan;
 pub mod pod;
 mod reconciler;
@@ -43,6 +44,7 @@ pub use kernel::Kernel;
 pub use names::{DeviceName, Mac, ParseError};
 pub use nix::errno::Errno;
 pub use observe::{Foreign, ForeignAddress, ForeignRoute, ForeignVxlan, Observed, Scope, observe};
+pub use part::Part;
 pub use plan::plan;
 pub use reconciler::{Reconciler, Report};
 pub use state::{

@@ -1,5 +1,5 @@
-//! Keeping the kernel at what is desired, without reading all of it each time: a change of
-//! one peer costs that peer, however many there are.
+//! Keeping the kernel at what is desired, without reading all of it each time, nor comparing
+//! all of it: a change of one peer costs that peer, however many there are.
 
 use crate::action::Action;
 use crate::apply::{Failure, apply, failures};
@@ -8,6 +8,7 @@ use crate::kernel::Kernel;
 use crate::memory::Memory;
 use crate::netlink::Error;
 use crate::observe::{Foreign, Scope};
+use crate::part::Part;
 use crate::plan::plan;
 use crate::record::record;
 use crate::state::State;
@@ -58,11 +59,35 @@ impl Reconciler {
     /// # Errors
     /// The kernel cannot be read. Nothing has been changed then.
     pub fn reconcile(&mut self, desired: &State, scope: &Scope) -> Result<Report, Error> {
+        self.reconcile_part(desired, None, scope)
+    }
+
+    /// The same for a `desired` that differs from the one of the last call in nothing but `changed`, and in what
+    /// there is little of. Without `changed` it may differ in everything.
+    ///
+    /// # Errors
+    /// The kernel cannot be read. Nothing has been changed then.
+    pub fn reconcile_part(
+        &mut self,
+        desired: &State,
+        changed: Option<&Part>,
+        scope: &Scope,
+    ) -> Result<Report, Error> {
         let resynced = self.observe(scope)?;
         let Some(mut memory) = self.memory.take() else {
             return Err(Error::Lost);
         };
-        let actions = plan(desired, &memory.observed.ours);
+        let ours = &memory.observed.ours;
+        // Whole devices are another matter.
+        let comparable = desired.vxlans == ours.vxlans;
+        let part = changed.zip(memory.unsettled.take());
+        let actions = match part.filter(|_| comparable) {
+            Some((changed, mut part)) => {
+                part.add(changed);
+                plan(&desired.only(&part), &ours.only(&part))
+            }
+            None => plan(desired, ours),
+        };
         let results = apply(&mut self.kernel, &actions);
         for (action, _) in actions
             .iter()
@@ -73,6 +98,7 @@ impl Reconciler {
         }
         let failures = failures(&actions, results);
         if failures.is_empty() {
+            memory.unsettled = Some(Part::default());
             self.memory = Some(memory);
         }
         Ok(Report {
