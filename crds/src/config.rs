@@ -5,6 +5,7 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::bgp::BgpSettings;
 use crate::rules;
 use crate::status::NetworkConfigStatus;
 
@@ -32,7 +33,9 @@ use crate::status::NetworkConfigStatus;
 #[x_kube(validation = rules::mtu_ipv6())]
 pub struct NetworkConfigSpec {
     /// How packets get from node to node. Overlay: in VXLAN, so that the network between the nodes
-    /// need not know of pods.
+    /// need not know of pods. BGP: by plain routing; nodes and the routers between them learn from
+    /// each other by BGP where pods are. It can't change while the NetworkConfig is there.
+    #[x_kube(validation = rules::mode_immutable())]
     pub mode: Mode,
 
     /// The address ranges that pods get their addresses from, disjoint, IPv4 or IPv6 or both. A pod
@@ -50,6 +53,10 @@ pub struct NetworkConfigSpec {
     /// Settings of mode Overlay.
     #[serde(default)]
     pub overlay: OverlaySettings,
+
+    /// Settings of mode BGP.
+    #[serde(default)]
+    pub bgp: BgpSettings,
 
     /// How a node finds the address that other nodes reach it by.
     #[serde(default)]
@@ -79,6 +86,8 @@ pub struct NetworkConfigSpec {
 pub enum Mode {
     /// VXLAN between nodes.
     Overlay,
+    /// Plain routing, with routes by BGP.
+    BGP,
 }
 
 impl Mode {
@@ -86,6 +95,7 @@ impl Mode {
     pub fn as_str(self) -> &'static str {
         match self {
             Mode::Overlay => "Overlay",
+            Mode::BGP => "BGP",
         }
     }
 }

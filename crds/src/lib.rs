@@ -3,6 +3,7 @@
 //! | kind | who writes it | who reads it |
 //! |---|---|---|
 //! | [`NetworkConfig`] | the admin (spec), the operator (status) | everyone |
+//! | [`BGPPeer`] | the admin (spec), the operator (status) | every agent |
 //! | [`IPBlock`] | the operator | everyone |
 //! | [`NodeNetwork`] | the agent of that node | every agent |
 //! | [`NodeReport`] | the agent of that node | the operator, `kubectl weft` |
@@ -13,6 +14,7 @@
 // Several columns of one kind may have one type; the lint takes that for a slip.
 #![allow(clippy::duplicated_attributes)]
 
+mod bgp;
 mod block;
 mod config;
 mod node;
@@ -21,14 +23,18 @@ mod rules;
 mod schema;
 mod status;
 
+pub use bgp::{
+    BGPPeer, BGPPeerSpec, BGPPeerStatus, BgpSettings, ExportSettings, ImportSettings, NodeAsn,
+    PrefixRange, Reach, RouteReflectors, SecretKey,
+};
 pub use block::{IPBlock, IPBlockSpec, block_name};
 pub use config::{
     AgentSettings, Encapsulation, IpamSettings, KubeProxySettings, LogLevel, Mode, NetworkConfig,
     NetworkConfigSpec, NodeAddressMethod, NodeAddressSettings, OverlaySettings, Pool,
 };
 pub use node::{
-    BlockUsage, LONGEST_MESSAGE, NodeNetwork, NodeNetworkSpec, NodeReport, NodeReportSpec,
-    PeerPath, PeerReport, Problem, USAGE_STEP,
+    BgpSession, BgpState, BlockUsage, LONGEST_MESSAGE, NodeBgp, NodeNetwork, NodeNetworkSpec,
+    NodeReport, NodeReportSpec, PeerPath, PeerReport, Problem, USAGE_STEP,
 };
 pub use reference::reference;
 pub use status::{NetworkConfigStatus, NodeCount, PoolStatus, condition};
@@ -46,6 +52,7 @@ pub const CONFIG_NAME: &str = "default";
 pub fn definitions() -> Vec<CustomResourceDefinition> {
     [
         NetworkConfig::crd(),
+        BGPPeer::crd(),
         IPBlock::crd(),
         NodeNetwork::crd(),
         NodeReport::crd(),

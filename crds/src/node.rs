@@ -2,6 +2,7 @@
 //!
 //! They are two objects so that a report, which changes often, wakes no other agent.
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -53,6 +54,21 @@ pub struct NodeNetworkSpec {
 
     /// MTU of the underlay at this node, in bytes.
     pub mtu: u32,
+
+    /// How the node takes part in BGP, in mode BGP.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bgp: Option<NodeBgp>,
+}
+
+/// How a node takes part in BGP.
+#[derive(Serialize, Deserialize, JsonSchema, Debug, Clone, Copy, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct NodeBgp {
+    /// Its AS number.
+    pub asn: u32,
+    /// Whether it passes routes on between the others of its AS (RFC 4456).
+    #[serde(default)]
+    pub reflects: bool,
 }
 
 /// What the agent of a node has done and seen.
@@ -117,6 +133,12 @@ pub struct NodeReportSpec {
     #[schemars(length(max = 64))]
     pub peers: Vec<PeerReport>,
 
+    /// The BGP sessions of the node, in mode BGP. Those that are not established come first; at the
+    /// most 64 are listed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64))]
+    pub sessions: Vec<BgpSession>,
+
     /// What is wrong on this node, in words.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16))]
@@ -171,6 +193,58 @@ pub enum PeerPath {
     VXLAN,
     /// By a route to the address of the node.
     Direct,
+    /// By way of routers that announce its blocks by BGP.
+    Routed,
+}
+
+/// A BGP session of a node.
+#[derive(Serialize, Deserialize, JsonSchema, Debug, Clone, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct BgpSession {
+    /// The node at the other end, if it is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub node: Option<String>,
+    /// The BGPPeer at the other end, if it is one.
+    #[serde(rename = "bgpPeer", default, skip_serializing_if = "Option::is_none")]
+    pub bgp_peer: Option<String>,
+    /// The address of the other end.
+    pub address: String,
+    /// Its AS number.
+    pub asn: u32,
+    /// Where the session is (RFC 4271, section 8.2.2).
+    pub state: BgpState,
+    /// When it was established last, if it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<Time>,
+    /// Prefixes that the other end announces and that are believed.
+    #[serde(default)]
+    pub received: u32,
+    /// Prefixes that the other end is told.
+    #[serde(default)]
+    pub advertised: u32,
+    /// Why the last session ended, or why there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 256))]
+    pub last_error: Option<String>,
+}
+
+/// States of a BGP session (RFC 4271, section 8.2.2).
+#[derive(
+    Serialize, Deserialize, JsonSchema, Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord,
+)]
+pub enum BgpState {
+    /// Resting, or told to.
+    Idle,
+    /// Connecting.
+    Connect,
+    /// Waiting for the other end to connect.
+    Active,
+    /// Waiting for its OPEN.
+    OpenSent,
+    /// Waiting for its first KEEPALIVE.
+    OpenConfirm,
+    /// Up.
+    Established,
 }
 
 /// Something that is wrong on a node.

@@ -12,6 +12,13 @@ pub(crate) fn config_name() -> Rule {
     )
 }
 
+/// Changing it needs a migration.
+pub(crate) fn mode_immutable() -> Rule {
+    Rule::new("self == oldSelf").message(
+        "mode: can't change while the NetworkConfig is there, because packets would be lost; keep it, or, in a quiet hour, delete the NetworkConfig (pods keep their network) and create it with the other mode",
+    )
+}
+
 const IS_V4: &str = "cidr(self.cidr).ip().family() == 4";
 
 /// The block size of a pool in prefix bits, with the default of its family where it is unset.

@@ -40,6 +40,14 @@ pub struct NetworkConfigStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub nodes: Option<NodeCount>,
 
+    /// The ranges of Services, as the cluster has them: no router may route them elsewhere.
+    #[serde(
+        rename = "serviceCIDRs",
+        default,
+        skip_serializing_if = "Vec::is_empty"
+    )]
+    pub service_cidrs: Vec<String>,
+
     /// The pools and what is left of them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub pools: Vec<PoolStatus>,

@@ -7,7 +7,7 @@ mod table;
 use kube::api::{Api, ApiResource, DynamicObject, Patch, PatchParams, PostParams};
 use kube::{Client, Resource};
 use serde_json::{Value, json};
-use weft_crds::{IPBlock, NetworkConfig, NodeNetwork, NodeReport};
+use weft_crds::{BGPPeer, IPBlock, NetworkConfig, NodeNetwork, NodeReport};
 use weft_e2e::apiserver::ApiServer;
 
 /// An API server that knows the definitions.
@@ -119,6 +119,15 @@ async fn each_refusal_names_the_field_and_the_fix() {
         let answer = configs.create(&dry(), &config).await;
         failures.expect(&format!("create {over}"), refusal(answer), parts);
     }
+    for (bgp, parts) in table::bgp::settings() {
+        let config = object(
+            "NetworkConfig",
+            "default",
+            &merged(&base, &json!({"bgp": bgp})),
+        );
+        let answer = configs.create(&dry(), &config).await;
+        failures.expect(&format!("create with bgp {bgp}"), refusal(answer), &parts);
+    }
     for over in table::good_configs() {
         let config = object("NetworkConfig", "default", &merged(&base, &over));
         let answer = configs.create(&dry(), &config).await;
@@ -154,7 +163,7 @@ async fn each_refusal_names_the_field_and_the_fix() {
 }
 
 #[tokio::test]
-async fn blocks_and_what_nodes_publish_are_checked_too() {
+async fn bgp_peers_blocks_and_what_nodes_publish_are_checked_too() {
     let (_server, client) = prepared().await;
     let mut failures = Failures::default();
     let blocks = api::<IPBlock>(&client);
@@ -180,6 +189,11 @@ async fn blocks_and_what_nodes_publish_are_checked_too() {
             .delete("10-244-0-64-26", &Default::default())
             .await
             .unwrap();
+    }
+    for (over, parts) in table::bgp::peers() {
+        let peer = object("BGPPeer", "rack-a", &merged(&table::bgp::peer(), &over));
+        let answer = api::<BGPPeer>(&client).create(&dry(), &peer).await;
+        failures.expect(&format!("BGP peer {over}"), refusal(answer), &parts);
     }
     for (spec, parts) in table::networks() {
         let network = object("NodeNetwork", "a", &spec);

@@ -1,5 +1,7 @@
 //! The objects that the API server is fed, and parts of what it has to answer. No parts: accepted.
 
+pub mod bgp;
+
 use serde_json::{Value, json};
 
 type Parts = Vec<&'static str>;
@@ -317,6 +319,12 @@ pub fn config_updates() -> Vec<(Value, Value, Parts)> {
     let in_use = || vec!["spec.pools", "first set disabled: true"];
     let size = || vec!["spec.pools[0]", "blockSize:", "add a second pool"];
     vec![
+        (
+            json!({"mode": "Overlay"}),
+            json!({"mode": "BGP"}),
+            vec!["spec.mode", "delete the NetworkConfig"],
+        ),
+        (json!({"mode": "BGP"}), json!({"mode": "BGP"}), vec![]),
         (two(false), pool("10.9.0.0/16"), in_use()),
         (pool("10.244.0.0/16"), pool("10.245.0.0/16"), in_use()),
         (two(true), pool("10.9.0.0/16"), vec![]),
@@ -467,6 +475,8 @@ pub fn networks() -> Vec<(Value, Parts)> {
             with(json!({"nodeUID": null})),
             vec!["spec.nodeUID", "Required"],
         ),
+        (with(json!({"bgp": {"asn": 64512}})), vec![]),
+        (with(json!({"bgp": {}})), vec!["spec.bgp.asn", "Required"]),
         (
             with(json!({"mtu": -1})),
             vec!["spec.mtu", "greater than or equal to 0"],
@@ -481,8 +491,19 @@ pub fn reports() -> Vec<(Value, Parts)> {
     let peers: Vec<_> = (0..65)
         .map(|i| json!({"node": format!("n{i}"), "answers": true}))
         .collect();
+    let session = |state: &str| json!({"address": "192.0.2.1", "asn": 64512, "state": state});
+    let sessions = |all: Vec<Value>| super::merged(&good, &json!({ "sessions": all }));
     vec![
         (good.clone(), vec![]),
+        (sessions(vec![session("Established")]), vec![]),
+        (
+            sessions(vec![session("established")]),
+            vec!["spec.sessions[0].state", "\"Established\""],
+        ),
+        (
+            sessions(vec![session("Idle"); 65]),
+            vec!["spec.sessions", "at most 64"],
+        ),
         (
             super::merged(&good, &json!({ "peers": peers })),
             vec!["spec.peers", "at most 64"],

@@ -136,10 +136,9 @@ pub struct Attributes {
     pub opaque: Vec<Opaque>,
 }
 
-#[cfg(test)]
 impl Attributes {
-    /// What tests begin with: of origin IGP, with this next hop and this path in sequences, and nothing else.
-    pub(crate) fn plain(next_hop: IpAddr, as_path: &[u32]) -> Self {
+    /// Of origin IGP, with this next hop and this path in sequences, and nothing else.
+    pub fn plain(next_hop: IpAddr, as_path: &[u32]) -> Self {
         let segment = |ases: &[u32]| Segment::Sequence(ases.to_vec());
         Self {
             origin: Origin::Igp,

@@ -164,6 +164,14 @@ impl Speaker {
         self.unsettled = true;
     }
 
+    /// Ends all sessions, for the same reason, until BGP peers are set anew.
+    pub fn stop(&mut self, cease: Cease, now: Instant) {
+        let ids: Vec<PeerId> = self.peers.keys().copied().collect();
+        for id in ids {
+            self.with(id, now, |session| session.stop(cease, "", now));
+        }
+    }
+
     /// Says what this speaker is the origin of, instead of what it was until now.
     pub fn originate(&mut self, routes: BTreeMap<IpNet, Attributes>) {
         for gone in self
@@ -283,6 +291,11 @@ impl Speaker {
         self.table.best(prefix)
     }
 
+    /// Whether it doesn't wait, after a restart, for what its BGP peers know.
+    pub fn is_complete(&self) -> bool {
+        self.start.is_none()
+    }
+
     /// All that was heard and decided.
     pub fn table(&self) -> &Table {
         &self.table
@@ -299,7 +312,7 @@ impl Speaker {
         let count = |family| {
             (
                 self.table.count(id, family).0,
-                self.exports.sent(id, family).count(),
+                self.exports.count(id, family),
             )
         };
         Some(slot.status(PerFamily {

@@ -1,5 +1,6 @@
 //! One change of kernel state, and its words.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::net::IpAddr;
 
@@ -58,6 +59,12 @@ pub enum Action {
     ReplaceNexthop(u32, Nexthop),
     /// Delete a nexthop object.
     DeleteNexthop(u32),
+    /// Make a group of nexthop objects.
+    AddGroup(u32, BTreeSet<u32>),
+    /// Replace a group: all routes by it move at once.
+    ReplaceGroup(u32, BTreeSet<u32>),
+    /// Delete a group.
+    DeleteGroup(u32),
     /// Add a route.
     AddRoute(RouteKey, Route),
     /// Replace a route in one step.
@@ -122,6 +129,11 @@ impl fmt::Display for Action {
                 write!(f, "replace nexthop {id}, now {}", Words(nexthop))
             }
             Self::DeleteNexthop(id) => write!(f, "delete nexthop {id}"),
+            Self::AddGroup(id, members) => write!(f, "add group {id} of {}", Words(members)),
+            Self::ReplaceGroup(id, members) => {
+                write!(f, "replace group {id}, now of {}", Words(members))
+            }
+            Self::DeleteGroup(id) => write!(f, "delete group {id}"),
             Self::AddRoute(key, route) => write!(f, "add {} {}", Words(key), Words(route)),
             Self::ReplaceRoute(key, route) => {
                 write!(f, "replace {}, now {}", Words(key), Words(route))
@@ -189,5 +201,12 @@ impl fmt::Display for Words<'_, Nexthop> {
             write!(f, "via {gateway} ")?;
         }
         write!(f, "on {}", self.0.device)
+    }
+}
+
+impl fmt::Display for Words<'_, BTreeSet<u32>> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let ids: Vec<String> = self.0.iter().map(u32::to_string).collect();
+        write!(f, "nexthops {}", ids.join(", "))
     }
 }

@@ -14,7 +14,9 @@ use crate::state::{RouteTarget, Vxlan};
 
 /// Nexthop ids which belong to Weft, whoever made the object. Outside of them an
 /// existing object is never overwritten.
-pub const NEXTHOP_IDS: std::ops::RangeInclusive<u32> = 0x5700_0000..=0x57ff_ffff;
+pub const NEXTHOP_IDS: std::ops::RangeInclusive<u32> = 0x5700_0000..=0x577f_ffff;
+/// The same for groups. The kernel turns neither into the other, so their ids are apart.
+pub const GROUP_IDS: std::ops::RangeInclusive<u32> = 0x5780_0000..=0x57ff_ffff;
 
 /// An action that failed: its words name the object and the operation.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -160,7 +162,16 @@ impl Run<'_> {
             Action::ReplaceNexthop(id, nexthop) => {
                 nexthop::set(REPLACE, *id, nexthop, self.index(nexthop.device)?)
             }
-            Action::DeleteNexthop(id) => nexthop::delete(*id),
+            Action::AddGroup(id, members) => {
+                let overwrite = if GROUP_IDS.contains(id) {
+                    REPLACE
+                } else {
+                    EXCL
+                };
+                nexthop::set_group(CREATE | overwrite, *id, members)
+            }
+            Action::ReplaceGroup(id, members) => nexthop::set_group(REPLACE, *id, members),
+            Action::DeleteNexthop(id) | Action::DeleteGroup(id) => nexthop::delete(*id),
             Action::AddRoute(key, route) | Action::ReplaceRoute(key, route) => {
                 let index = match &route.target {
                     RouteTarget::Device { device, .. } => Some(self.index(*device)?),
@@ -189,6 +200,7 @@ fn forgive(action: &Action, error: Error) -> Result<(), Error> {
             | Action::DeleteFdb(..)
             | Action::DeleteNeighbour(_)
             | Action::DeleteNexthop(_)
+            | Action::DeleteGroup(_)
             | Action::DeleteRoute(_)
             | Action::Nft(nft::Change::Delete)
     );

@@ -38,7 +38,7 @@ pub mod underlay;
 mod watch;
 
 pub use action::Action;
-pub use apply::{Failure, NEXTHOP_IDS, apply, failures};
+pub use apply::{Failure, GROUP_IDS, NEXTHOP_IDS, apply, failures};
 pub use filter::SourceFilter;
 pub use kernel::Kernel;
 pub use names::{DeviceName, Mac, ParseError};

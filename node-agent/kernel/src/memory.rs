@@ -13,7 +13,7 @@ use crate::object::address::Address;
 use crate::object::{nexthop, route};
 use crate::observe::{self, Names, Observed, Scope, nexthop_of, observe_named, route_of};
 use crate::part::Part;
-use crate::plan::without_links;
+use crate::plan::{without_links, without_members};
 use crate::state::{
     FdbKey, NeighbourKey, OwnAddress, PROTOCOL, RouteTarget, Setting, SettingKey, State,
 };
@@ -233,13 +233,15 @@ fn note_nexthop(
     unsettled: &mut Option<Part>,
 ) {
     if present && found.protocol == PROTOCOL {
-        ours.nexthops.insert(found.id, nexthop_of(found, names));
+        match &found.group {
+            Some(members) => drop(ours.groups.insert(found.id, members.clone())),
+            None => drop(ours.nexthops.insert(found.id, nexthop_of(found, names))),
+        }
         if let Some(part) = unsettled {
             part.nexthops.insert(found.id);
         }
-    } else if ours.nexthops.remove(&found.id).is_some() {
+    } else if ours.nexthops.remove(&found.id).is_some() || ours.groups.remove(&found.id).is_some() {
         *unsettled = None;
-        ours.routes
-            .retain(|_, route| route.target != RouteTarget::Nexthop(found.id));
+        without_members(ours);
     }
 }

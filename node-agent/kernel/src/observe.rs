@@ -245,7 +245,10 @@ fn sort_addresses(addresses: Vec<Address>, scope: &Scope, names: &Names, observe
 fn observe_nexthops(kernel: &mut Kernel, names: &Names, ours: &mut State) -> Result<(), Error> {
     let found = kernel.route.dump(&nexthop::dump(), nexthop::parse)?;
     for nexthop in found.iter().filter(|nexthop| nexthop.protocol == PROTOCOL) {
-        ours.nexthops.insert(nexthop.id, nexthop_of(nexthop, names));
+        match &nexthop.group {
+            Some(members) => drop(ours.groups.insert(nexthop.id, members.clone())),
+            None => drop(ours.nexthops.insert(nexthop.id, nexthop_of(nexthop, names))),
+        }
     }
     Ok(())
 }
@@ -277,8 +280,8 @@ fn sort_route(found: route::Observed, scope: &Scope, names: &Names, observed: &m
     }
 }
 
-/// A nexthop object in our terms. Of a group or a black hole nothing can be said in them;
-/// the name of no device makes it differ from whatever is desired.
+/// A nexthop object in our terms. Of a black hole nothing can be said in them; the name of no device
+/// makes it differ from whatever is desired.
 pub(crate) fn nexthop_of(found: &nexthop::Observed, names: &Names) -> Nexthop {
     let nexthop::Observed {
         family,

@@ -51,6 +51,7 @@ impl State {
             neighbours: among(&self.neighbours, &part.neighbours),
             fdb: among(&self.fdb, &part.fdb),
             nexthops: among(&self.nexthops, &part.nexthops),
+            groups: self.groups.clone(),
             routes: among(&self.routes, &part.routes),
             settings: self.settings.clone(),
             nft: self.nft.clone(),

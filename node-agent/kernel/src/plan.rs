@@ -4,7 +4,7 @@
 //! what a path needs, then the paths themselves, each by one replacement, and only then
 //! whatever nothing uses any more goes away.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::action::Action;
 use crate::names::DeviceName;
@@ -103,13 +103,27 @@ pub(crate) fn without_links(mut state: State, gone: &[DeviceName]) -> State {
     state
         .nexthops
         .retain(|_, nexthop| !gone.contains(&nexthop.device));
-    let nexthops = &state.nexthops;
     state.routes.retain(|_, route| match &route.target {
-        RouteTarget::Nexthop(id) => nexthops.contains_key(id),
         RouteTarget::Device { device, .. } => !gone.contains(device),
         _ => true,
     });
+    without_members(&mut state);
     state
+}
+
+/// With a nexthop object go its places in groups, with its last member a group, and with either the
+/// routes by it.
+pub(crate) fn without_members(state: &mut State) {
+    let nexthops = &state.nexthops;
+    state.groups.retain(|_, members| {
+        members.retain(|id| nexthops.contains_key(id));
+        !members.is_empty()
+    });
+    let groups = &state.groups;
+    state.routes.retain(|_, route| match &route.target {
+        RouteTarget::Nexthop(id) => nexthops.contains_key(id) || groups.contains_key(id),
+        _ => true,
+    });
 }
 
 fn links(desired: &State, observed: &State, actions: &mut Vec<Action>) {
@@ -156,6 +170,11 @@ fn paths(desired: &State, observed: &State, actions: &mut Vec<Action>) {
     let (new, changed): (Vec<_>, Vec<_>) =
         changes(&desired.nexthops, &observed.nexthops).partition(|(id, _)| is_new(id));
     actions.extend(new.into_iter().map(|(id, to)| Action::AddNexthop(*id, *to)));
+    let is_new = |id: &u32| !observed.groups.contains_key(id);
+    let (new, regrouped): (Vec<_>, Vec<_>) =
+        changes(&desired.groups, &observed.groups).partition(|(id, _)| is_new(id));
+    let add = |(id, to): (&u32, &BTreeSet<u32>)| Action::AddGroup(*id, to.clone());
+    actions.extend(new.into_iter().map(add));
 
     let is_new = |key| !observed.routes.contains_key(key);
     let (added, replaced): (Vec<_>, Vec<_>) =
@@ -170,6 +189,8 @@ fn paths(desired: &State, observed: &State, actions: &mut Vec<Action>) {
             .into_iter()
             .map(|(id, to)| Action::ReplaceNexthop(*id, *to)),
     );
+    let replace = |(id, to): (&u32, &BTreeSet<u32>)| Action::ReplaceGroup(*id, to.clone());
+    actions.extend(regrouped.into_iter().map(replace));
     actions.extend(
         added
             .into_iter()
@@ -180,6 +201,8 @@ fn paths(desired: &State, observed: &State, actions: &mut Vec<Action>) {
 fn deletions(desired: &State, observed: &State, actions: &mut Vec<Action>) {
     let old = surplus(&desired.routes, &observed.routes);
     actions.extend(old.map(|(key, _)| Action::DeleteRoute(*key)));
+    let old = surplus(&desired.groups, &observed.groups);
+    actions.extend(old.map(|(id, _)| Action::DeleteGroup(*id)));
     let old = surplus(&desired.nexthops, &observed.nexthops);
     actions.extend(old.map(|(id, _)| Action::DeleteNexthop(*id)));
     // Entries of a device go with it.

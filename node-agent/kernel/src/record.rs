@@ -64,6 +64,12 @@ pub(crate) fn record(state: &mut State, action: &Action) {
         Action::DeleteNexthop(id) => {
             state.nexthops.remove(id);
         }
+        Action::AddGroup(id, members) | Action::ReplaceGroup(id, members) => {
+            state.groups.insert(*id, members.clone());
+        }
+        Action::DeleteGroup(id) => {
+            state.groups.remove(id);
+        }
         Action::AddRoute(key, route) | Action::ReplaceRoute(key, route) => {
             state.routes.insert(*key, route.clone());
         }

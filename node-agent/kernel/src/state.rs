@@ -44,6 +44,9 @@ pub struct State {
     pub fdb: BTreeMap<FdbKey, IpAddr>,
     /// Nexthop objects by id.
     pub nexthops: BTreeMap<u32, Nexthop>,
+    /// Groups of nexthop objects by id: the ids of the members, which share the packets. A group and
+    /// a nexthop object never have the same id.
+    pub groups: BTreeMap<u32, BTreeSet<u32>>,
     /// Routes.
     #[serde(with = "pairs")]
     pub routes: BTreeMap<RouteKey, Route>,
@@ -198,7 +201,7 @@ pub struct Route {
 /// What a route does with a packet.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum RouteTarget {
-    /// As the nexthop object of this id says.
+    /// As the nexthop object, or the group, of this id says.
     Nexthop(u32),
     /// Send through a device.
     Device {

@@ -27,16 +27,24 @@ pub enum Hops {
     UpTo(u8),
 }
 
-/// Listens on `port` of every address of the family. It does not block. Whoever it answers can limit the hops:
-/// its packets live as long as packets can.
+/// Listens on an address of this node, or on all of its family. It does not block. From the beginning, each of these
+/// peers is heard with its password only. Whoever it answers can limit the hops: its packets live as long as packets
+/// can.
 ///
 /// # Errors
-/// The port is taken, or the kernel lacks the family.
-pub fn listen(family: Family, port: u16) -> io::Result<TcpListener> {
+/// The port is taken, the node has no such address, or the kernel refuses an option; a password may be too long.
+pub fn listen<'a>(
+    at: SocketAddr,
+    passwords: impl IntoIterator<Item = (IpAddr, &'a [u8])>,
+) -> io::Result<TcpListener> {
+    let family = Family::of(at.ip());
     let socket = sockopt::open(family, Type::STREAM)?;
     socket.set_reuse_address(true)?;
     set_lifetime(&socket, family, FAR)?;
-    socket.bind(&SocketAddr::new(sockopt::any(family), port).into())?;
+    for (peer, password) in passwords {
+        set_password(&socket, peer, Some(password))?;
+    }
+    socket.bind(&at.into())?;
     socket.listen(1024)?;
     Ok(socket.into())
 }

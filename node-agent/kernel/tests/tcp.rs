@@ -22,9 +22,9 @@ fn loopback(family: Family) -> IpAddr {
 }
 
 fn listen(family: Family, password: Option<&[u8]>) -> TcpListener {
-    let listener = tcp::listen(family, PORT).unwrap();
+    let passwords = password.map(|password| (loopback(family), password));
+    let listener = tcp::listen(SocketAddr::new(loopback(family), PORT), passwords).unwrap();
     listener.set_nonblocking(false).unwrap();
-    tcp::set_password(&listener, loopback(family), password).unwrap();
     listener
 }
 

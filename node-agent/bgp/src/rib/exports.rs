@@ -124,6 +124,13 @@ impl Exports {
         emissions
     }
 
+    /// How many paths the Adj-RIB-Out of a BGP peer has.
+    pub fn count(&self, peer: PeerId, family: Family) -> usize {
+        let view = self.view_of.get(&(peer, family));
+        let view = view.and_then(|id| self.views.get(id));
+        view.map_or(0, |view| view.count(peer))
+    }
+
     /// The Adj-RIB-Out of a BGP peer, in no order.
     pub fn sent(
         &self,

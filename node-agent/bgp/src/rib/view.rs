@@ -26,6 +26,10 @@ pub(super) struct View {
     /// Sorted.
     pub members: Arc<[PeerId]>,
     routes: HashMap<IpNet, Paths, Hashing>,
+    /// How many paths there are.
+    count: usize,
+    /// How many of them are of each source.
+    counts: HashMap<PeerId, usize, Hashing>,
     shared: Interner,
 }
 
@@ -55,6 +59,8 @@ impl View {
             export,
             members: Arc::new([]),
             routes: HashMap::with_hasher(hashing.clone()),
+            count: 0,
+            counts: HashMap::with_hasher(hashing.clone()),
             shared: Interner::new(hashing.clone()),
         };
         view.update(table, table.prefixes(), hashing, |_| {});
@@ -77,6 +83,10 @@ impl View {
         };
         for prefix in prefixes.filter(|prefix| Family::of(prefix) == self.export.family) {
             let new = rewriting.told(&prefix);
+            self.count += new.len();
+            for path in &new {
+                *self.counts.entry(path.from).or_default() += 1;
+            }
             let old = match self.routes.entry(prefix) {
                 Entry::Vacant(_) if new.is_empty() => continue,
                 Entry::Vacant(place) => {
@@ -92,7 +102,11 @@ impl View {
                     old.insert(new)
                 }
             };
+            self.count -= old.len();
             for old in old {
+                if let Some(count) = self.counts.get_mut(&old.from) {
+                    *count -= 1;
+                }
                 rewriting.shared.release(old.attributes);
             }
         }
@@ -101,6 +115,11 @@ impl View {
     #[cfg(test)]
     pub(super) fn len(&self) -> usize {
         self.routes.len()
+    }
+
+    /// How many paths a member was last sent.
+    pub(super) fn count(&self, member: PeerId) -> usize {
+        self.count - self.counts.get(&member).copied().unwrap_or(0)
     }
 
     /// What a member was last sent.

@@ -1,5 +1,6 @@
-//! Nexthop objects.
+//! Nexthop objects, and groups of them.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use super::uapi::*;
@@ -17,6 +18,8 @@ pub(crate) struct Observed {
     /// Device index; 0 for a group or a black hole.
     pub(crate) index: u32,
     pub(crate) onlink: bool,
+    /// Of a group: the ids of the nexthop objects that share its packets.
+    pub(crate) group: Option<BTreeSet<u32>>,
 }
 
 /// Asks for all nexthop objects.
@@ -35,6 +38,16 @@ pub(crate) fn set(flags: i32, id: u32, nexthop: &Nexthop, index: u32) -> Request
     if let Some(gateway) = nexthop.gateway {
         request.ip(NHA_GATEWAY, gateway);
     }
+    request
+}
+
+/// Makes or replaces a group whose members share packets alike, flow by flow.
+pub(crate) fn set_group(flags: i32, id: u32, members: &BTreeSet<u32>) -> Request {
+    let mut request = Request::new(RTM_NEWNEXTHOP, flags, &[0, 0, PROTOCOL, 0, 0, 0, 0, 0]);
+    // `struct nexthop_grp`: the id, then the weight less one and what is reserved.
+    let entry = |id: &u32| [id.to_ne_bytes(), [0; 4]].concat();
+    let members: Vec<u8> = members.iter().flat_map(entry).collect();
+    request.u32(NHA_ID, id).bytes(NHA_GROUP, &members);
     request
 }
 
@@ -57,5 +70,14 @@ pub(crate) fn parse(message: Message<'_>) -> Option<Observed> {
         gateway: attributes.ip(NHA_GATEWAY),
         index: attributes.u32(NHA_OIF).unwrap_or(0),
         onlink: flags & RTNH_F_ONLINK != 0,
+        group: attributes.get(NHA_GROUP).map(members),
     })
+}
+
+fn members(group: &[u8]) -> BTreeSet<u32> {
+    let id = |entry: &[u8; 8]| {
+        let [a, b, c, d, ..] = *entry;
+        u32::from_ne_bytes([a, b, c, d])
+    };
+    group.as_chunks().0.iter().map(id).collect()
 }

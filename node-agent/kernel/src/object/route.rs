@@ -123,7 +123,8 @@ pub(crate) fn parse(message: Message<'_>) -> Option<Observed> {
         onlink: flags & RTNH_F_ONLINK != 0,
         source: attributes.ip(RTA_PREFSRC),
         mtu: attributes.nested(RTA_METRICS).u32(RTAX_MTU),
-        strange: header[3] != 0 || has(RTA_MULTIPATH) || has(RTA_ENCAP),
+        // Of a route by a group the kernel shows what the group comes to as well.
+        strange: header[3] != 0 || (has(RTA_MULTIPATH) && !has(RTA_NH_ID)) || has(RTA_ENCAP),
     })
 }
 

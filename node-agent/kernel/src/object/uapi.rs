@@ -33,6 +33,7 @@ pub(crate) const RTNH_F_ONLINK: u32 = 4;
 
 // linux/nexthop.h
 pub(crate) const NHA_ID: u16 = 1;
+pub(crate) const NHA_GROUP: u16 = 2;
 pub(crate) const NHA_OIF: u16 = 5;
 pub(crate) const NHA_GATEWAY: u16 = 6;
 

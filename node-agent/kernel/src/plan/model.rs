@@ -4,7 +4,7 @@
 use crate::action::Action;
 use crate::names::DeviceName;
 use crate::nft::Change;
-use crate::plan::{without_links, without_neighbours};
+use crate::plan::{without_links, without_members, without_neighbours};
 use crate::state::{OwnAddress, RouteTarget, State};
 
 /// Carries out one action, or says why the kernel would refuse it.
@@ -95,9 +95,19 @@ pub(super) fn step(state: &mut State, action: &Action) -> Result<(), String> {
         }
         Action::DeleteNexthop(id) => {
             check(state.nexthops.remove(id).is_some())?;
-            state
-                .routes
-                .retain(|_, route| route.target != RouteTarget::Nexthop(*id));
+            without_members(state);
+        }
+        Action::AddGroup(id, members) => {
+            check(members.iter().all(|id| state.nexthops.contains_key(id)))?;
+            check(state.groups.insert(*id, members.clone()).is_none())?;
+        }
+        Action::ReplaceGroup(id, members) => {
+            check(members.iter().all(|id| state.nexthops.contains_key(id)))?;
+            check(state.groups.insert(*id, members.clone()).is_some())?;
+        }
+        Action::DeleteGroup(id) => {
+            check(state.groups.remove(id).is_some())?;
+            without_members(state);
         }
         Action::AddRoute(key, route) => {
             check(!state.routes.contains_key(key))?;
@@ -121,9 +131,16 @@ pub(super) fn consistent(state: &State) -> Result<(), String> {
             ));
         }
     }
+    for (id, members) in &state.groups {
+        if members.is_empty() || !members.iter().all(|id| state.nexthops.contains_key(id)) {
+            return Err(format!("group {id} has members that are gone"));
+        }
+    }
     for (key, route) in &state.routes {
         let leads = match &route.target {
-            RouteTarget::Nexthop(id) => state.nexthops.contains_key(id),
+            RouteTarget::Nexthop(id) => {
+                state.nexthops.contains_key(id) || state.groups.contains_key(id)
+            }
             RouteTarget::Device { device, .. } => exists(state, *device),
             _ => true,
         };

@@ -58,6 +58,7 @@ fn a_device() -> impl Strategy<Value = DeviceName> {
 fn a_target() -> impl Strategy<Value = RouteTarget> {
     prop_oneof![
         6 => (1..6u32).prop_map(RouteTarget::Nexthop),
+        3 => (11..14u32).prop_map(RouteTarget::Nexthop),
         2 => a_device().prop_map(RouteTarget::device),
         1 => Just(RouteTarget::Blackhole),
         1 => Just(RouteTarget::Unreachable),
@@ -146,24 +147,29 @@ fn a_state() -> impl Strategy<Value = State> {
         device,
         setting: Setting::RpFilter,
     });
+    let nexthops = (
+        btree_map(1..6u32, nexthop, 0..6),
+        btree_map(11..14u32, btree_set(1..6u32, 1..4), 0..3),
+    );
     let parts = (
         vxlans,
         btree_set(an_own_address(), 0..4),
         btree_map(neighbour, a_mac(), 0..6),
         btree_map(fdb, an_address(), 0..6),
-        btree_map(1..6u32, nexthop, 0..6),
+        nexthops,
         proptest::collection::vec(a_route(), 0..10),
         btree_map(setting, 0..3u32, 0..3),
         proptest::option::of(a_table()),
     );
     parts.prop_map(
-        |(vxlans, addresses, neighbours, fdb, nexthops, routes, settings, nft)| {
+        |(vxlans, addresses, neighbours, fdb, (nexthops, groups), routes, settings, nft)| {
             let mut state = State {
                 vxlans,
                 addresses,
                 neighbours,
                 fdb,
                 nexthops,
+                groups,
                 settings,
                 nft,
                 ..State::default()

@@ -65,6 +65,9 @@ pub fn sample(peers: u16) -> State {
     for peer in 1..=peers {
         add_peer(&mut state, peer);
     }
+    if peers >= 3 {
+        add_groups(&mut state);
+    }
     let unused = RouteKey::send("10.244.0.0/26".parse().unwrap());
     state.routes.insert(unused, RouteTarget::Blackhole.into());
     let unused = RouteKey::send("fd00:10:244::/122".parse().unwrap());
@@ -137,6 +140,17 @@ pub fn add_peer(state: &mut State, peer: u16) {
     }
 }
 
+/// Prefixes that peers 1 and 3 share the packets of, one of each family.
+fn add_groups(state: &mut State) {
+    for (family, prefix) in [(0, "10.245.0.0/24"), (1, "fd00:10:245::/64")] {
+        let id = 0x5780_0001 + family;
+        let members = [1, 3].map(|peer| 0x5700_0000 + peer * 2 - 1 + family);
+        state.groups.insert(id, members.into());
+        let key = RouteKey::send(prefix.parse().unwrap());
+        state.routes.insert(key, RouteTarget::Nexthop(id).into());
+    }
+}
+
 /// What somebody may do by hand to the sample with its four peers.
 pub const DAMAGE: &[&str] = &[
     "ip link del weft.vx4",
@@ -156,6 +170,9 @@ pub const DAMAGE: &[&str] = &[
     "ip route replace blackhole 10.244.0.64/26 metric 87 proto 87",
     "ip -6 route replace blackhole fd00:10:244:0:0:0:1:0/122 metric 87 proto 87",
     "ip route replace 10.244.0.64/26 nhid 1459617793 metric 87 proto 87 mtu 1300",
+    "ip nexthop del id 1468006401",
+    "ip nexthop del id 1459617793",
+    "ip nexthop replace id 1468006401 group 1459617793",
     "ip neigh flush dev weft.vx4 nud permanent",
     "ip neigh replace 10.244.0.65 lladdr 02:00:00:00:00:99 nud permanent dev weft.vx4",
     "bridge fdb del 02:57:00:00:00:01 dev weft.vx4 dst 192.0.2.1",
@@ -163,6 +180,6 @@ pub const DAMAGE: &[&str] = &[
     "ip nexthop flush proto 87",
     "ip nexthop del id 1459617793",
     "ip nexthop replace id 1459617793 via 10.244.0.77 dev weft.vx4 onlink",
-    "ip nexthop replace id 1459617793 blackhole proto 87",
+    "ip nexthop replace id 1459617795 blackhole proto 87",
     "sysctl -qw net.ipv4.conf.weft/vx4.rp_filter=1",
 ];

@@ -1,0 +1,3 @@
+//! This node as a BGP speaker.
+
+pub mod topology;

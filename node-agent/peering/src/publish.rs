@@ -1,0 +1,203 @@
+//! From the speaker to the [`View`] that others have of it.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use ipnet::IpNet;
+use tokio::sync::watch;
+use tokio::time::Instant;
+use weft_bgp::rib::{self, PeerId};
+use weft_bgp::route::Family;
+use weft_bgp::session::{Negotiated, State};
+use weft_bgp::speaker::{PeerStatus, Speaker};
+
+use crate::driver::Peers;
+use crate::plan::{PeerPlan, Plan};
+use crate::view::{Facts, NextHop, Prefixes, Route, Status, View};
+
+/// The time between two views, at the least. Longer if making one takes long: that is a tenth of the time at the most.
+const PACE: Duration = Duration::from_millis(20);
+
+/// Makes views, not too many of them.
+pub(crate) struct Publisher {
+    view: watch::Sender<Arc<View>>,
+    /// Prefixes that are not in the last view as they are.
+    selected: BTreeSet<IpNet>,
+    names: HashMap<PeerId, Arc<str>>,
+    changed: bool,
+    /// When the next view can be made.
+    next: Instant,
+}
+
+impl Publisher {
+    pub(crate) fn new() -> (Self, watch::Receiver<Arc<View>>) {
+        let (view, receiver) = watch::channel(Arc::default());
+        let publisher = Self {
+            view,
+            selected: BTreeSet::new(),
+            names: HashMap::new(),
+            changed: false,
+            next: Instant::now(),
+        };
+        (publisher, receiver)
+    }
+
+    /// Other paths are selected for these.
+    pub(crate) fn selected(&mut self, prefixes: Vec<IpNet>) {
+        self.selected.extend(prefixes);
+    }
+
+    /// Something may be otherwise than in the last view.
+    pub(crate) fn changed(&mut self) {
+        self.changed = true;
+    }
+
+    /// There is another speaker, or none.
+    pub(crate) fn forget(&mut self) {
+        self.selected.clear();
+        self.names.clear();
+        self.changed = true;
+        self.view.send_modify(|view| {
+            let view = Arc::make_mut(view);
+            view.complete = false;
+            view.routes = Arc::default();
+        });
+    }
+
+    /// When [`Self::publish`] is to be called next.
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        self.changed.then_some(self.next)
+    }
+
+    /// Publishes how things are, if anything is otherwise and it is time.
+    pub(crate) fn publish(
+        &mut self,
+        running: Option<(&Speaker, &Plan, &Peers)>,
+        problems: Vec<String>,
+    ) {
+        let begun = Instant::now();
+        if !self.changed || begun < self.next {
+            return;
+        }
+        let old = self.view.borrow().clone();
+        let mut view = View {
+            complete: running.is_some_and(|(speaker, ..)| speaker.is_complete()),
+            routes: old.routes.clone(),
+            peers: BTreeMap::new(),
+            problems,
+        };
+        if let Some((speaker, plan, peers)) = running {
+            self.update_routes(&mut view, speaker, plan, peers);
+            let statuses = peers.iter().filter_map(|(address, id)| {
+                let status = speaker.status(id)?;
+                let peer = plan.peers.get(&address)?;
+                let name = self.name(id, peer);
+                let old = old.peers.get(&address);
+                Some((address, judge(speaker, id, name, peer, status, old)))
+            });
+            view.peers = statuses.collect();
+        }
+        self.changed = false;
+        if *old != view {
+            self.view.send_replace(Arc::new(view));
+        }
+        let end = Instant::now();
+        self.next = end + PACE.max(10 * end.duration_since(begun));
+    }
+
+    fn update_routes(&mut self, view: &mut View, speaker: &Speaker, plan: &Plan, peers: &Peers) {
+        let selected = std::mem::take(&mut self.selected);
+        if selected.is_empty() {
+            return;
+        }
+        let routes = Arc::make_mut(&mut view.routes);
+        // Many prefixes have the same next hops.
+        let mut known: HashMap<Vec<(PeerId, IpAddr)>, Route> = HashMap::new();
+        for prefix in selected {
+            let next_hops: Vec<(PeerId, IpAddr)> = next_hops(speaker.selected(&prefix)).collect();
+            if next_hops.is_empty() {
+                routes.remove(&prefix);
+                continue;
+            }
+            let route = known.entry(next_hops).or_insert_with_key(|next_hops| {
+                let next_hops = next_hops.iter().map(|(from, address)| {
+                    let peer = peers.address(*from);
+                    let peer = peer.and_then(|address| plan.peers.get(&address));
+                    NextHop {
+                        address: *address,
+                        from: peer.map_or_else(|| "".into(), |peer| self.name(*from, peer)),
+                    }
+                });
+                Route {
+                    next_hops: next_hops.collect(),
+                }
+            });
+            routes.insert(prefix, route.clone());
+        }
+    }
+
+    fn name(&mut self, id: PeerId, peer: &PeerPlan) -> Arc<str> {
+        let name = self.names.entry(id).or_insert_with(|| (*peer.name).into());
+        if **name != *peer.name {
+            *name = (*peer.name).into();
+        }
+        name.clone()
+    }
+}
+
+/// What was learned from others. What is originated here has none: nobody is to be sent packets for it.
+fn next_hops(paths: &[rib::Path]) -> impl Iterator<Item = (PeerId, IpAddr)> {
+    let learned = paths.iter().filter(|path| path.from() != PeerId::LOCAL);
+    learned.filter_map(|path| Some((path.from(), path.accepted()?.next_hop)))
+}
+
+fn judge(
+    speaker: &Speaker,
+    id: PeerId,
+    name: Arc<str>,
+    peer: &PeerPlan,
+    status: PeerStatus,
+    old: Option<&Status>,
+) -> Status {
+    let up = |state| state == State::Established;
+    let same = old.filter(|old| up(old.state) == up(status.state));
+    let prefixes = |family, (received, advertised)| Prefixes {
+        received,
+        stale: speaker.table().count(id, family).1,
+        advertised,
+    };
+    Status {
+        name,
+        asn: peer.config.asn,
+        state: status.state,
+        since: same.map_or_else(SystemTime::now, |old| old.since),
+        ipv4: prefixes(Family::Ipv4, status.prefixes.ipv4),
+        ipv6: prefixes(Family::Ipv6, status.prefixes.ipv6),
+        last_error: status.last_error,
+        session: status.negotiated.as_deref().map(facts),
+    }
+}
+
+fn facts(negotiated: &Negotiated) -> Facts {
+    let paths = |families: weft_bgp::wire::PerFamily<bool>| families.ipv4 || families.ipv6;
+    let long_lived = [negotiated.long_lived.ipv4, negotiated.long_lived.ipv6];
+    Facts {
+        router_id: negotiated.peer_id,
+        hold_time: negotiated.hold_time.as_secs(),
+        ipv4: negotiated.families.ipv4,
+        ipv6: negotiated.families.ipv6,
+        ipv6_next_hops: negotiated.transmit.extended_next_hop,
+        restart_time: negotiated
+            .graceful_restart
+            .map(|restart| restart.restart_time),
+        long_lived_time: long_lived
+            .into_iter()
+            .flatten()
+            .map(|long| long.stale_time)
+            .max(),
+        receives_paths: paths(negotiated.receive.add_path),
+        sends_paths: paths(negotiated.transmit.add_path),
+    }
+}
