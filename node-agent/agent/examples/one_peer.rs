@@ -160,6 +160,7 @@ impl Node {
             paths: &paths,
             attachments: &[],
             mtu: 1450,
+            sources_checked: true,
         };
         let desired = network::desired(&inputs);
         clock.lap("desired");

@@ -156,6 +156,7 @@ impl Dataplane {
             paths: &target.paths,
             attachments: &attachments,
             mtu: target.sizes.send,
+            sources_checked: self.reconciler.checks_sources(),
         });
         if target.paths.held
             && let Some(observed) = self.reconciler.observed()

@@ -37,6 +37,8 @@ pub struct Inputs<'a> {
     pub attachments: &'a [Attachment],
     /// MTU of the routes of pods, in bytes.
     pub mtu: u32,
+    /// The kernel itself drops IPv4 packets of pods under strange sources.
+    pub sources_checked: bool,
 }
 
 /// What of the desired state says where to look for what is in Weft's way: devices and their
@@ -92,6 +94,7 @@ fn nft_table(inputs: &Inputs) -> NftTable {
         node_v4: inputs.here.endpoint.pod_ipv4,
         node_v6: inputs.here.endpoint.pod_ipv6,
         masquerade_mark: 1 << inputs.config.masquerade_bit,
+        ipv4_sources: !inputs.sources_checked,
         hostports: inputs
             .attachments
             .iter()
@@ -287,6 +290,7 @@ mod tests {
             paths: &paths,
             attachments,
             mtu: 1450,
+            sources_checked: true,
         })
     }
 
