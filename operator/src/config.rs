@@ -101,7 +101,7 @@ mod tests {
         for (spec, words) in [
             (
                 json!({"mode": "Mesh", "pools": pools}),
-                "spec.mode: unknown variant `BGP`",
+                "spec.mode: unknown variant `Mesh`",
             ),
             (json!({"mode": "Overlay"}), "spec.pools: is missing"),
             (

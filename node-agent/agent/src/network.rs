@@ -141,7 +141,7 @@ fn add_peers(state: &mut State, inputs: &Inputs) {
             continue;
         };
         let used = paths.open.get(&paths.send).map_or(&[][..], Vec::as_slice);
-        let Some(id) = nexthops.to_peer(&paths.peer, paths.family, used) else {
+        let Some(id) = nexthops.peer(&paths.peer, paths.family, used) else {
             continue;
         };
         let source = inputs.here.endpoint.pod_address(paths.family);

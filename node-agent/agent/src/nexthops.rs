@@ -21,7 +21,7 @@ pub struct Nexthops {
 
 impl Nexthops {
     /// What leads to a peer by these, which share its packets. None: there are none.
-    pub fn to_peer(&mut self, peer: &str, family: Family, nexthops: &[Nexthop]) -> Option<u32> {
+    pub fn peer(&mut self, peer: &str, family: Family, nexthops: &[Nexthop]) -> Option<u32> {
         // No name of a node has a space.
         let key = format!("{peer} {family}");
         match nexthops {
@@ -103,22 +103,22 @@ mod tests {
     #[test]
     fn a_number_follows_from_the_name_and_is_nobody_elses() {
         let mut all = Nexthops::default();
-        let first = all.to_peer("a", Family::V4, &[via("192.0.2.1")]).unwrap();
-        let again = all.to_peer("a", Family::V4, &[via("192.0.2.1")]).unwrap();
+        let first = all.peer("a", Family::V4, &[via("192.0.2.1")]).unwrap();
+        let again = all.peer("a", Family::V4, &[via("192.0.2.1")]).unwrap();
         assert_ne!(first, again);
         let mut other = Nexthops::default();
-        let moved = other.to_peer("a", Family::V4, &[via("192.0.2.9")]);
+        let moved = other.peer("a", Family::V4, &[via("192.0.2.9")]);
         assert_eq!(moved, Some(first));
         assert!(NEXTHOP_IDS.contains(&first));
-        assert_eq!(all.to_peer("b", Family::V4, &[]), None);
+        assert_eq!(all.peer("b", Family::V4, &[]), None);
     }
 
     #[test]
     fn groups_share_their_members_and_routes_to_elsewhere_their_groups() {
         let mut all = Nexthops::default();
         let both = [via("192.0.2.253"), via("192.0.2.254")];
-        let a = all.to_peer("a", Family::V4, &both).unwrap();
-        let b = all.to_peer("b", Family::V4, &both).unwrap();
+        let a = all.peer("a", Family::V4, &both).unwrap();
+        let b = all.peer("b", Family::V4, &both).unwrap();
         let elsewhere = all.elsewhere(&both);
         assert_eq!(elsewhere, all.elsewhere(&both));
         assert!(a != b && elsewhere != Some(a));

@@ -53,6 +53,7 @@ pub fn plan(at: Ends, asn: u32, prefixes: [&str; 2]) -> Plan {
         originate: prefixes
             .map(|prefix| (prefix.parse().unwrap(), attributes.clone()))
             .into(),
+        links: Vec::new(),
         costs: next_hops.map(|next_hop| (next_hop, 1)).collect(),
     }
 }
@@ -77,6 +78,7 @@ pub fn peer(here: Ends, there: Ends, asn: u32, ipv6: bool) -> PeerPlan {
             export: Some(Arc::new(Policy::accept_all())),
             limit: PerFamily::default(),
             add_path: None,
+            own_as_allowed: 0,
             keep: Keep::AsAgreed,
         },
         port: PORT,
