@@ -50,6 +50,12 @@ pub enum Command {
     /// The addresses.
     #[command(subcommand)]
     Ipam(Ipam),
+    /// BGP: the sessions of all nodes, or the routes of one.
+    Bgp {
+        /// The routes of one node. Default: the sessions of all.
+        #[command(subcommand)]
+        of: Option<Bgp>,
+    },
     /// Versions of this program, of the agents and of the operator.
     Version {
         /// Only of this program: ask no cluster.
@@ -66,6 +72,30 @@ pub enum Ipam {
     Check,
     /// The pools and blocks, and how full they are.
     Show,
+}
+
+/// What is asked of the agent of one node. It takes the right to forward ports to pods of Weft.
+#[derive(Debug, Clone, Subcommand)]
+pub enum Bgp {
+    /// The routes that a node has learned.
+    Routes {
+        /// The node.
+        node: String,
+    },
+    /// What a BGP peer of a node has announced to it, and why what is refused is.
+    Received {
+        /// The node.
+        node: String,
+        /// The address of the BGP peer.
+        peer: std::net::IpAddr,
+    },
+    /// What a BGP peer of a node was told by it.
+    Advertised {
+        /// The node.
+        node: String,
+        /// The address of the BGP peer.
+        peer: std::net::IpAddr,
+    },
 }
 
 /// How the answer is written.

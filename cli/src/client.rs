@@ -15,6 +15,7 @@ use serde::de::DeserializeOwned;
 use weft_crds::{CONFIG_NAME, IPBlock, NetworkConfig, NodeNetwork, NodeReport};
 
 use crate::args::Connection;
+use crate::bgp::{Agent, Path, Question};
 use crate::cluster::{AGENT_SELECTOR, Cluster, NAMESPACE};
 use crate::error::Error;
 
@@ -109,6 +110,27 @@ impl Reader {
     pub async fn reports(&self) -> Result<Vec<NodeReport>, Error> {
         self.list(self.all::<NodeReport>(), "nodereports.weft.dev", None)
             .await
+    }
+
+    /// What the agent of a node itself says.
+    ///
+    /// # Errors
+    /// There is none, or it can't be asked.
+    pub async fn ask(&self, node: &str, question: Question) -> Result<Vec<Path>, Error> {
+        let agents = self
+            .list(self.ours::<Pod>(), "pods", Some(AGENT_SELECTOR))
+            .await?;
+        let on_node = |pod: &&Pod| {
+            let spec = pod.spec.as_ref();
+            spec.and_then(|spec| spec.node_name.as_deref()) == Some(node)
+        };
+        let pod = agents.iter().find(on_node);
+        let agent = Agent {
+            api: self.ours(),
+            pod: pod.ok_or_else(|| Error::NoAgent(node.to_owned()))?,
+            timeout: self.timeout,
+        };
+        agent.answer(question).await
     }
 
     /// The Deployments of Weft's namespace.

@@ -76,6 +76,17 @@ pub enum Error {
         /// What the API server said.
         message: String,
     },
+    /// The agent of a node can't be asked.
+    #[error("the agent {pod} does not answer: {message}")]
+    Agent {
+        /// Its pod.
+        pod: String,
+        /// Why.
+        message: String,
+    },
+    /// There is nobody to ask.
+    #[error("there is no agent on a node {0}; see `kubectl get nodes` and `kubectl weft status`")]
+    NoAgent(String),
     /// The answer could not be written.
     #[error("cannot write the answer: {0}")]
     Output(#[from] std::io::Error),

@@ -1,6 +1,7 @@
 //! kubectl weft: what the network does, and whether its addresses add up.
 
 mod args;
+mod bgp;
 mod client;
 mod cluster;
 mod counts;

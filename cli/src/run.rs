@@ -4,9 +4,11 @@ use std::io::{ErrorKind, Write};
 use std::process::ExitCode;
 use std::time::Duration;
 
+use k8s_openapi::jiff::Timestamp;
 use serde::Serialize;
 
-use crate::args::{Cli, Command, Ipam, Output};
+use crate::args::{Bgp, Cli, Command, Ipam, Output};
+use crate::bgp::{self, Question};
 use crate::client::{Pods, Reader};
 use crate::error::Error;
 use crate::{ipam, status, text, version};
@@ -47,6 +49,21 @@ pub async fn run(cli: Cli) -> Result<ExitCode, Error> {
             if !report.clean {
                 return Ok(ExitCode::from(FOUND));
             }
+        }
+        Command::Bgp { of: None } => {
+            let reports = Reader::connect(&cli.connection).await?.reports().await?;
+            let report = bgp::report(Timestamp::now(), &reports);
+            answer(cli.output, &report, || bgp::render_sessions(&report, width))?;
+        }
+        Command::Bgp { of: Some(of) } => {
+            let (node, question) = match of {
+                Bgp::Routes { node } => (node, Question::Routes),
+                Bgp::Received { node, peer } => (node, Question::Received(peer)),
+                Bgp::Advertised { node, peer } => (node, Question::Advertised(peer)),
+            };
+            let reader = Reader::connect(&cli.connection).await?;
+            let paths = reader.ask(&node, question).await?;
+            answer(cli.output, &paths, || bgp::render_paths(&paths, width))?;
         }
         Command::Version { client } => {
             let cluster = match client {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use weft_crds::{Encapsulation, PeerPath, PeerReport};
+use weft_crds::{Encapsulation, Mode, PeerPath, PeerReport};
 
 use super::{ConfigReport, NodeStatus, Report, Usage};
 use crate::counts::at_least;
@@ -49,12 +49,13 @@ fn head(report: &Report, width: u16) -> String {
         Some(mode) => mode.as_str(),
         None => "not yet known",
     };
-    let encapsulation = match report.config.encapsulation {
-        Encapsulation::Always => "Always",
-        Encapsulation::CrossSubnet => "CrossSubnet",
+    let encapsulation = match (report.config.mode, report.config.encapsulation) {
+        (Some(Mode::BGP), _) => "",
+        (_, Encapsulation::Always) => ", encapsulation Always",
+        (_, Encapsulation::CrossSubnet) => ", encapsulation CrossSubnet",
     };
     let mtu = mtu.map_or_else(|| "not yet known".into(), |mtu| mtu.to_string());
-    let mut text = format!("Mode {mode}, encapsulation {encapsulation}, generation {generation}\n");
+    let mut text = format!("Mode {mode}{encapsulation}, generation {generation}\n");
     let mut state = format!(
         "{ready} of {} ready, pod MTU {mtu}",
         count(report.nodes.len(), "node")

@@ -1,5 +1,7 @@
 //! The agent's loop: take inputs, decide what the node should be, make it so, and say so.
 
+use std::collections::BTreeSet;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -15,6 +17,7 @@ use crate::address;
 use crate::cluster::{Config, Endpoint, OwnBlock, OwnNode};
 use crate::dataplane::{Dataplane, Outcome, Target};
 use crate::events::Events;
+use crate::gateways::Watched;
 use crate::health::Health;
 use crate::install::Installer;
 use crate::intake::Intake;
@@ -45,6 +48,8 @@ pub struct Inputs {
     pub verdicts: watch::Receiver<Verdicts>,
     /// The BGP peers.
     pub view: watch::Receiver<Arc<View>>,
+    /// Routers that don't answer.
+    pub silent: watch::Receiver<BTreeSet<IpAddr>>,
 }
 
 /// Where its outputs go.
@@ -57,6 +62,8 @@ pub struct Outputs {
     pub assignment: watch::Sender<Assignment>,
     /// Who to speak BGP with.
     pub sessions: watch::Sender<Option<Arc<Plan>>>,
+    /// The routers to watch.
+    pub watched: watch::Sender<Watched>,
     /// What `/readyz` and `/metrics` say.
     pub health: watch::Sender<Health>,
     /// Kubernetes events.
@@ -77,6 +84,8 @@ pub struct Engine {
     outputs: Outputs,
     /// What is known by BGP.
     view: Arc<View>,
+    /// Routers that don't answer.
+    silent: BTreeSet<IpAddr>,
     /// What was last made of the node.
     paths: Paths,
     generation: Option<i64>,
@@ -114,6 +123,7 @@ impl Engine {
             saved,
             outputs,
             view: Arc::default(),
+            silent: BTreeSet::new(),
             paths: Paths::default(),
             generation: None,
             uid: String::new(),
@@ -151,6 +161,10 @@ impl Engine {
                         next = next.min(Instant::now() + GATHER);
                     }
                     self.say(&inputs.verdicts.borrow());
+                }
+                Ok(()) = inputs.silent.changed() => {
+                    self.silent.clone_from(&inputs.silent.borrow_and_update());
+                    next = Instant::now();
                 }
                 () = tokio::time::sleep_until(at) => {
                     if Instant::now() >= forget {
@@ -236,7 +250,13 @@ impl Engine {
             peers: &peers,
             routers: &self.intake.cluster.routers,
             secrets: &self.intake.secrets,
+            silent: &self.silent,
         });
+        let mut addresses = paths.routers();
+        // Packets go by others meanwhile; it is watched for its return.
+        addresses.extend(self.silent.iter().filter(|_| sessions.is_some()));
+        let device = sessions.is_some().then_some(here.device);
+        send_if_new(&self.outputs.watched, Watched { device, addresses });
         send_if_new(&self.outputs.sessions, sessions.map(Arc::new));
         self.problems.extend(refused);
         self.problems.extend(paths.problems.iter().cloned());

@@ -6,6 +6,7 @@ mod cluster;
 mod dataplane;
 mod engine;
 mod events;
+mod gateways;
 mod health;
 mod inspect;
 mod install;

@@ -14,6 +14,7 @@ use weft_kernel::Watcher;
 use crate::dataplane::Dataplane;
 use crate::engine::{Engine, Inputs, Outputs};
 use crate::events::Events;
+use crate::gateways::{self, Watched};
 use crate::health::{self, Health};
 use crate::inspect;
 use crate::install::{Directories, Installer};
@@ -85,6 +86,8 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     // What BGP peers knew of before is in the kernel; it stays until they have said what they know now.
     let restarted = loaded.saved.cluster.config.as_ref().map(|_| RESTART);
     let bgp = weft_peering::start(sessions_wanted, restarted);
+    let (watched, watched_now) = watch::channel(Watched::default());
+    let silent = gateways::start(watched_now);
     let (health, health_now) = watch::channel(Health::default());
 
     let outputs = Outputs {
@@ -92,6 +95,7 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
         report,
         assignment,
         sessions,
+        watched,
         health,
         events: Events::start(client, node),
     };
@@ -101,7 +105,7 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
         served = health::serve(options.listen, health_now, inspect::router(&bgp)) => {
             served.with_context(|| format!("cannot listen on {}", options.listen))
         }
-        () = engine.run(Inputs { api, kernel, verdicts, view: bgp.view.clone() }) => Ok(()),
+        () = engine.run(Inputs { api, kernel, verdicts, view: bgp.view.clone(), silent }) => Ok(()),
         stopped = stop_signal() => stopped,
     }
 }

@@ -6,8 +6,8 @@
 mod bgp;
 mod overlay;
 
-use std::collections::BTreeMap;
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use serde::{Deserialize, Serialize};
@@ -61,7 +61,7 @@ pub struct Paths {
     /// Permanent neighbours on them.
     pub neighbours: BTreeMap<NeighbourKey, Mac>,
     /// Where the VXLAN packets of a link-layer address go.
-    pub fdb: BTreeMap<FdbKey, std::net::IpAddr>,
+    pub fdb: BTreeMap<FdbKey, IpAddr>,
     /// For each peer and address family of pods.
     pub peers: Vec<PeerPaths>,
     /// Routes that lead out of the cluster, with the next hops that share their packets.
@@ -70,6 +70,18 @@ pub struct Paths {
     pub held: bool,
     /// What is wrong, for the admin.
     pub problems: Vec<Problem>,
+}
+
+impl Paths {
+    /// The routers that packets go by.
+    pub fn routers(&self) -> BTreeSet<IpAddr> {
+        let of_peers = self
+            .peers
+            .iter()
+            .filter_map(|peer| peer.open.get(&Path::Routed));
+        let all = of_peers.chain(self.routes.values()).flatten();
+        all.filter_map(|nexthop| nexthop.gateway).collect()
+    }
 }
 
 /// How to reach one peer with packets of one address family.
@@ -131,7 +143,7 @@ impl Endpoint {
     }
 
     /// The node pod address.
-    pub fn pod_address(&self, family: Family) -> Option<std::net::IpAddr> {
+    pub fn pod_address(&self, family: Family) -> Option<IpAddr> {
         match family {
             Family::V4 => self.pod_ipv4.map(Into::into),
             Family::V6 => self.pod_ipv6.map(Into::into),
@@ -140,7 +152,7 @@ impl Endpoint {
 
     /// The address to which probes of paths go, and nothing else: the one before the node pod address, which is
     /// the first of a block and never a pod's.
-    pub fn probe_address(&self, family: Family) -> Option<std::net::IpAddr> {
+    pub fn probe_address(&self, family: Family) -> Option<IpAddr> {
         match family {
             Family::V4 => {
                 let before = u32::from(self.pod_ipv4?).checked_sub(1)?;

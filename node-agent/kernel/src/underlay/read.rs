@@ -88,7 +88,7 @@ pub async fn read(reach: Option<IpAddr>) -> Result<Facts, ReadError> {
     })
 }
 
-async fn ask<T>(
+pub(super) async fn ask<T>(
     what: &'static str,
     request: impl Future<Output = Result<T, rtnetlink::Error>>,
 ) -> Result<T, ReadError> {

@@ -1,6 +1,6 @@
 //! What the speaker of a node is to do, as a function from what the API server says.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::num::NonZeroU16;
 use std::sync::Arc;
@@ -26,6 +26,8 @@ use crate::secrets::Secrets;
 const NODE_HOLD: u16 = 90;
 /// How many paths of equal cost share the packets of a route.
 const MULTIPATH: NonZeroU16 = NonZeroU16::new(16).unwrap();
+/// The cost of the way to a router that does not answer: it is used if no other is there.
+const SILENT: u32 = 1;
 /// How often the AS of this node may be in the path of a route to another node. As nothing that is learned from a
 /// router is passed on, such a path is no loop: it is that of a cluster with one AS over several racks.
 const OWN_AS: u8 = 2;
@@ -47,6 +49,8 @@ pub struct Known<'a> {
     pub routers: &'a BTreeMap<String, BGPPeerSpec>,
     /// Passwords.
     pub secrets: &'a Secrets,
+    /// Routers that don't answer.
+    pub silent: &'a BTreeSet<IpAddr>,
 }
 
 /// What the speaker of this node is to do, and what is wrong with what was asked for.
@@ -91,7 +95,11 @@ pub fn plan(known: &Known) -> (Plan, Vec<Problem>) {
         peers,
         originate: known.blocks.iter().map(originated).collect(),
         links: links(known.here),
-        costs: HashMap::new(),
+        costs: known
+            .silent
+            .iter()
+            .map(|router| (*router, SILENT))
+            .collect(),
     };
     (plan, problems)
 }
@@ -170,7 +178,7 @@ impl Believed {
         let addresses = nodes.chain([&known.here.endpoint]).flat_map(|endpoint| {
             Family::BOTH.map(|family| Some(IpNet::from(endpoint.underlay(family)?.addr())))
         });
-        let sizes: std::collections::BTreeSet<(IpNet, u8)> = known
+        let sizes: BTreeSet<(IpNet, u8)> = known
             .peers
             .iter()
             .flat_map(|peer| &peer.blocks)
@@ -331,6 +339,7 @@ mod tests {
             peers: &[other],
             routers: &routers.iter().map(named).collect(),
             secrets,
+            silent: &["192.0.2.254".parse().unwrap()].into(),
         })
     }
 
@@ -349,6 +358,8 @@ mod tests {
             ["192.0.2.1:179".parse::<SocketAddr>().unwrap()]
         );
         assert_eq!(plan.originate.len(), 1);
+        // A router that doesn't answer is the last choice.
+        assert!(plan.costs.values().eq([&SILENT]));
         // A node that is silent keeps its routes; a router as was agreed on.
         let keep: Vec<Keep> = plan.peers.values().map(|peer| peer.config.keep).collect();
         assert_eq!(keep, [Keep::UntilReturn, Keep::AsAgreed]);
