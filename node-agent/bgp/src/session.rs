@@ -15,7 +15,7 @@ mod received;
 mod tests;
 
 pub use backoff::Backoff;
-pub use event::{Connection, Event, Output, State};
+pub use event::{Bytes, Connection, Event, Output, State};
 pub use negotiate::Negotiated;
 
 use std::collections::VecDeque;
@@ -265,6 +265,25 @@ impl Session {
         })
     }
 
+    /// Sends messages that were encoded for a peer with which the same was agreed on, if the session is established.
+    pub fn send_encoded(&mut self, bytes: Bytes, now: Instant) {
+        let established = self.links.iter().find(|link| link.established().is_some());
+        if let Some(connection) = established.map(|link| link.connection) {
+            self.outputs.push_back(Output::Write(connection, bytes));
+            self.set_keepalive(connection, now);
+        }
+    }
+
+    /// Other delays from now on.
+    pub fn set_pace(&mut self, connect_retry: Backoff, idle_hold: Backoff) {
+        if (self.config.connect_retry, self.config.idle_hold) != (connect_retry, idle_hold) {
+            self.config.connect_retry = connect_retry;
+            self.config.idle_hold = idle_hold;
+            self.connect_delays = Delays::new(connect_retry);
+            self.idle_delays = Delays::new(idle_hold);
+        }
+    }
+
     /// Says that all routes of a family have been sent (RFC 4724, section 2).
     pub fn send_end_of_rib(&mut self, family: Family, now: Instant) {
         self.write_established(now, |negotiated, out| {
@@ -357,6 +376,7 @@ impl Session {
         let mut bytes = Vec::new();
         let result = encode(&negotiated, &mut bytes);
         if !bytes.is_empty() {
+            let bytes = Arc::new(bytes);
             self.outputs.push_back(Output::Write(connection, bytes));
             self.set_keepalive(connection, now);
         }
@@ -366,6 +386,7 @@ impl Session {
     fn write(&mut self, connection: Connection, encode: impl FnOnce(&mut Vec<u8>)) {
         let mut bytes = Vec::new();
         encode(&mut bytes);
+        let bytes = Arc::new(bytes);
         self.outputs.push_back(Output::Write(connection, bytes));
     }
 

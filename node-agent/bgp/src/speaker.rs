@@ -11,6 +11,7 @@ mod tests;
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::net::{IpAddr, Ipv4Addr};
 use std::num::NonZeroU16;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use ipnet::IpNet;
@@ -18,10 +19,12 @@ use ipnet::IpNet;
 pub use peer::{PeerConfig, PeerStatus};
 pub use retention::Keep;
 
-use crate::rib::{self, Exports, Path, PeerId, Table};
+use crate::rib::{self, Emission, Exports, Path, PeerId, Table};
 use crate::route::{Attributes, Family};
-use crate::session::{Backoff, Connection, Event, Output as SessionOutput, Session};
-use crate::wire::{Cease, GracefulRestart, LongLived, PerFamily, Refresh, RouteRefresh};
+use crate::session::{Backoff, Bytes, Connection, Event, Output as SessionOutput, Session};
+use crate::wire::{
+    self, Cease, GracefulRestart, LongLived, PerFamily, Refresh, RouteRefresh, Transmit,
+};
 use peer::{Restarts, Slot};
 use retention::Act;
 
@@ -54,7 +57,7 @@ pub enum Output {
     /// Connect to a BGP peer, then say whether that worked. Takes the place of an attempt that is still under way.
     Connect(PeerId),
     /// Send these bytes, in order.
-    Write(PeerId, Connection, Vec<u8>),
+    Write(PeerId, Connection, Bytes),
     /// Close the connection once what was written on it has been sent, and tell no more about it.
     Close(PeerId, Connection),
     /// Other paths are selected for these prefixes; see [`Speaker::selected`].
@@ -182,6 +185,25 @@ impl Speaker {
         self.unsettled = true;
     }
 
+    /// Goes on with other settings while the sessions last. Its AS, its identifier, its cluster and its seed stay.
+    pub fn reconfigure(&mut self, settings: &Settings) {
+        self.settings = Settings {
+            asn: self.settings.asn,
+            router_id: self.settings.router_id,
+            cluster_id: self.settings.cluster_id,
+            seed: self.settings.seed,
+            ..settings.clone()
+        };
+        self.unsettled |= self.table.set_multipath(settings.multipath);
+        let restarts = self.restarts();
+        for slot in self.peers.values_mut() {
+            let capabilities = slot.config.capabilities(&self.settings, restarts);
+            slot.session.set_capabilities(capabilities);
+            slot.session
+                .set_pace(settings.connect_retry, settings.idle_hold);
+        }
+    }
+
     /// Ends all sessions, for the same reason, until BGP peers are set anew.
     pub fn stop(&mut self, cease: Cease, now: Instant) {
         let ids: Vec<PeerId> = self.peers.keys().copied().collect();
@@ -272,20 +294,16 @@ impl Speaker {
         if !std::mem::take(&mut self.unsettled) {
             return;
         }
-        let reach = &self.reach;
-        let changes = self.table.decide(|_, next_hop| reach.cost(next_hop));
-        let mut told = BTreeSet::new();
+        let (reach, peers) = (&self.reach, &self.peers);
+        let changes = self.table.decide(|from, next_hop| {
+            // What would come back here leads nowhere.
+            let own = peers
+                .get(&from)
+                .is_some_and(|slot| slot.config.is_own(next_hop));
+            reach.cost(next_hop).filter(|_| !own)
+        });
         for emission in self.exports.apply(&self.table, &changes) {
-            for id in emission.to.iter() {
-                if let Some(slot) = self.peers.get_mut(&id) {
-                    slot.session
-                        .send(std::slice::from_ref(&emission.update), now);
-                    told.insert(id);
-                }
-            }
-        }
-        for id in told {
-            self.drain(id, now);
+            self.emit(&emission, now);
         }
         let selected = changes
             .iter()
@@ -299,6 +317,35 @@ impl Speaker {
                     self.outputs.push_back(Output::Selected(selected));
                 }
             }
+        }
+    }
+
+    /// Tells all whom it concerns. What is the same for many of them is encoded once.
+    fn emit(&mut self, Emission { update, to }: &Emission, now: Instant) {
+        let mut encoded: Vec<(Transmit, Bytes)> = Vec::new();
+        for id in to.iter() {
+            let Some(slot) = self.peers.get_mut(&id) else {
+                continue;
+            };
+            let Some(transmit) = slot.session.negotiated().map(|agreed| agreed.transmit) else {
+                continue;
+            };
+            if slot.is_next_hop_of(update) {
+                slot.send(vec![update.clone()], now);
+            } else {
+                let known = encoded.iter().find(|(of, _)| *of == transmit);
+                let bytes = known.map(|(_, bytes)| bytes.clone()).unwrap_or_else(|| {
+                    let mut bytes = Vec::new();
+                    wire::encode(std::slice::from_ref(update), &transmit, &mut bytes);
+                    let bytes = Arc::new(bytes);
+                    encoded.push((transmit, bytes.clone()));
+                    bytes
+                });
+                if !bytes.is_empty() {
+                    slot.session.send_encoded(bytes, now);
+                }
+            }
+            self.drain(id, now);
         }
     }
 
@@ -439,7 +486,7 @@ impl Speaker {
                 let updates = self.exports.refresh(id, family);
                 let says = |refresh| RouteRefresh { family, refresh };
                 slot.session.send_refresh(says(Refresh::Begin), now);
-                slot.session.send(&updates, now);
+                slot.send(updates, now);
                 slot.session.send_refresh(says(Refresh::End), now);
             }
         }
@@ -486,7 +533,7 @@ impl Speaker {
                 continue;
             };
             let updates = self.exports.join(&self.table, id, export);
-            slot.session.send(&updates, now);
+            slot.send(updates, now);
             // After a restart it is told that this is all only once it is (RFC 4724, section 4.1).
             if self.start.is_none() && slot.owes_end_of_rib(family) {
                 slot.session.send_end_of_rib(family, now);

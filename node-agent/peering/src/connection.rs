@@ -13,6 +13,7 @@ use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
+use weft_bgp::session::Bytes;
 
 use crate::words;
 
@@ -25,7 +26,7 @@ const FAREWELL: Duration = Duration::from_secs(5);
 /// This end of a connection. Dropping it closes the connection once what was queued has been sent.
 pub(crate) struct Link {
     stream: Arc<TcpStream>,
-    queue: mpsc::UnboundedSender<Vec<u8>>,
+    queue: mpsc::UnboundedSender<Bytes>,
     waiting: Arc<AtomicUsize>,
     /// Dropped with this, which the task notices.
     _leave: oneshot::Sender<()>,
@@ -59,7 +60,7 @@ impl Link {
         let writer = Writer {
             stream: stream.clone(),
             queue: queued,
-            current: Vec::new(),
+            current: Bytes::default(),
             at: 0,
             waiting: waiting.clone(),
         };
@@ -76,7 +77,7 @@ impl Link {
     }
 
     /// Sends this after what was queued before. Returns how many bytes wait now.
-    pub(crate) fn send(&self, bytes: Vec<u8>) -> usize {
+    pub(crate) fn send(&self, bytes: Bytes) -> usize {
         let length = bytes.len();
         let before = self.waiting.fetch_add(length, Ordering::Relaxed);
         // If the task has ended, it has said so.
@@ -140,8 +141,8 @@ async fn read(stream: &TcpStream) -> io::Result<Vec<u8>> {
 /// What waits to be written. It can be stopped at any await, and goes on where it was.
 struct Writer {
     stream: Arc<TcpStream>,
-    queue: mpsc::UnboundedReceiver<Vec<u8>>,
-    current: Vec<u8>,
+    queue: mpsc::UnboundedReceiver<Bytes>,
+    current: Bytes,
     /// How many bytes of `current` are written.
     at: usize,
     waiting: Arc<AtomicUsize>,
@@ -193,3 +194,6 @@ impl Writer {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;

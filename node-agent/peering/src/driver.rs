@@ -244,7 +244,10 @@ impl Driver {
     fn apply(&mut self, plan: Option<Arc<Plan>>, now: Instant) {
         let same_speaker = |running: &Running| {
             plan.as_ref().is_some_and(|plan| {
-                let is = |plan: &Plan| plan.settings.clone();
+                let is = |plan: &Plan| {
+                    let settings = &plan.settings;
+                    (settings.asn, settings.router_id, settings.cluster_id)
+                };
                 is(plan) == is(&running.plan)
             })
         };
@@ -288,6 +291,9 @@ impl Driver {
         };
         let old = std::mem::replace(&mut running.plan, plan.clone());
         let speaker = &mut running.speaker;
+        if old.settings != plan.settings {
+            speaker.reconfigure(&plan.settings.speaker(self.seed));
+        }
         if (&old.costs, &old.links) != (&plan.costs, &plan.links) {
             speaker.set_reach(Reach {
                 links: plan.links.clone(),

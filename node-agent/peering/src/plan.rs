@@ -32,7 +32,8 @@ pub struct Plan {
     pub costs: HashMap<IpAddr, u32>,
 }
 
-/// Who speaks. Another AS or identifier is another speaker: all sessions end. All else changes while they go on.
+/// Who speaks. Another AS, identifier or cluster is another speaker: all sessions end. All else changes
+/// while they go on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
     /// Its AS.

@@ -7,6 +7,7 @@
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr};
+use std::num::NonZeroU16;
 use std::sync::Arc;
 
 use ipnet::IpNet;
@@ -136,6 +137,15 @@ impl Table {
                 mark(&mut self.dirty, entry, prefix);
             }
         }
+    }
+
+    /// Shares the traffic among so many paths. True if that were not so many before.
+    pub fn set_multipath(&mut self, multipath: NonZeroU16) -> bool {
+        let changed = std::mem::replace(&mut self.us.multipath, multipath) != multipath;
+        if changed {
+            self.next_hops_changed(|_| true);
+        }
+        changed
     }
 
     /// Decides on all prefixes of which anything has changed, and lists them. `cost` is the IGP cost to a next hop that

@@ -10,6 +10,9 @@ use crate::wire::{Defect, RouteRefresh};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Connection(pub u64);
 
+/// Whole messages; BGP peers that are told the same share them.
+pub type Bytes = Arc<Vec<u8>>;
+
 /// How far a session is (RFC 4271, section 8.2.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum State {
@@ -33,7 +36,7 @@ pub enum Output {
     /// Connect to the peer, then say whether that worked. Takes the place of an attempt that is still under way.
     Connect,
     /// Send these bytes, in order.
-    Write(Connection, Vec<u8>),
+    Write(Connection, Bytes),
     /// Close the connection once what was written on it has been sent, and tell no more about it.
     Close(Connection),
     /// Something that others should know.

@@ -9,7 +9,7 @@ use super::Settings;
 use super::retention::{Act, Agreed, Keep, Retention};
 use crate::policy::Policy;
 use crate::rib::{self, Export, Kind, Limit, NextHop, PeerId};
-use crate::route::Family;
+use crate::route::{Family, Update};
 use crate::session::{Config, Negotiated, Session, State};
 use crate::wire::{AddPath, Capabilities, Cease, GracefulRestart, LongLived, PerFamily};
 
@@ -51,6 +51,12 @@ pub struct PeerConfig {
 }
 
 impl PeerConfig {
+    /// Whether an address is this speaker's, towards this BGP peer.
+    pub(super) fn is_own(&self, address: IpAddr) -> bool {
+        let own = [self.own_address.ipv4, self.own_address.ipv6];
+        own.contains(&Some(address))
+    }
+
     /// Whether a session goes on as it is when the configuration becomes the other.
     pub(super) fn needs_the_same_session(&self, other: &Self) -> bool {
         let session = |config: &Self| {
@@ -252,6 +258,24 @@ impl Slot {
                 .add_path
                 .filter(|_| *negotiated.transmit.add_path.get(family)),
         })
+    }
+
+    /// Whether an update would tell it to send packets to itself.
+    pub(super) fn is_next_hop_of(&self, update: &Update) -> bool {
+        let announced = update.announced.as_ref();
+        announced.is_some_and(|(attributes, _)| attributes.next_hop == self.config.address)
+    }
+
+    /// Tells it, but for routes whose next hop it is itself (RFC 4271, section 5.1.3): to it, there are none.
+    pub(super) fn send(&mut self, mut updates: Vec<Update>, now: Instant) {
+        for update in &mut updates {
+            if self.is_next_hop_of(update)
+                && let Some((_, nlri)) = update.announced.take()
+            {
+                update.withdrawn.extend(nlri);
+            }
+        }
+        self.session.send(&updates, now);
     }
 
     /// What it said of its own restarts; `None` if the family isn't spoken.

@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
 use tokio::time::timeout;
 use weft_bgp::rib::PeerId;
-use weft_bgp::session::Connection;
+use weft_bgp::session::{Bytes, Connection};
 use weft_kernel::tcp;
 
 use super::Input;
@@ -201,7 +201,7 @@ impl Sockets {
     }
 
     /// Sends bytes; an error is why the connection is closed instead.
-    pub(super) fn write(&mut self, connection: Connection, bytes: Vec<u8>) -> Result<(), String> {
+    pub(super) fn write(&mut self, connection: Connection, bytes: Bytes) -> Result<(), String> {
         let Some((_, link)) = self.links.get(&connection) else {
             return Ok(());
         };

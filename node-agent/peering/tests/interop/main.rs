@@ -4,6 +4,7 @@
 
 mod add_path;
 mod daemon;
+mod driver;
 mod lab;
 mod passwords;
 mod reflection;

@@ -38,11 +38,17 @@ fn theirs(#[values(Bird, Frr, GoBgp)] daemon: Daemon) {
     pair.until("their route waits", || stale(&pair) > 0);
     let Pair { ours, theirs, .. } = &mut pair;
     ours.never_without(THEIR4, || theirs.restart());
-    pair.ours.never_without(THEIR4, || {
+    let confirmed = || {
         pair.until("they confirm it", || {
             pair.ours.is_up(pair.them()) && stale(&pair) == 0
         });
-    });
+    };
+    match daemon {
+        // It says that it has told everything a few seconds before it tells of its own networks.
+        Frr => confirmed(),
+        Bird | GoBgp => pair.ours.never_without(THEIR4, confirmed),
+    }
+    pair.converge();
 }
 
 #[rstest]

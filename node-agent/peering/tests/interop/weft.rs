@@ -209,7 +209,11 @@ impl Weft {
             }
         });
         let result = do_it();
-        assert!(!watching.is_finished(), "there was no way to {prefix}");
+        assert!(
+            !watching.is_finished(),
+            "there was no way to {prefix}\n{}",
+            self.describe()
+        );
         watching.abort();
         result
     }

@@ -70,7 +70,7 @@ impl World {
                 match output {
                     Output::Connect => self.speakers[at].dialling = true,
                     Output::Write(connection, bytes) => {
-                        self.tell(1 - at, connection.0, Item::Bytes(bytes))
+                        self.tell(1 - at, connection.0, Item::Bytes(bytes.to_vec()))
                     }
                     Output::Close(connection) => {
                         self.speakers[at].inbox.remove(&connection.0);
