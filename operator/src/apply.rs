@@ -12,7 +12,7 @@ use serde::de::DeserializeOwned;
 use serde_json::json;
 use thiserror::Error as ThisError;
 use tracing::warn;
-use weft_crds::{CONFIG_NAME, IPBlock, NetworkConfig, NodeNetwork, NodeReport};
+use weft_crds::{BGPPeer, CONFIG_NAME, IPBlock, NetworkConfig, NodeNetwork, NodeReport};
 
 use crate::config::{Subject, resource};
 use crate::describe::{kind_of, log, object_of};
@@ -225,6 +225,11 @@ impl Executor {
             Action::WriteStatus(config) => {
                 let api: Api<NetworkConfig> = Api::all(self.client.clone());
                 conditional(limited(api.replace_status(CONFIG_NAME, &by_us(), config)).await)
+            }
+            Action::WriteBgpPeer(peer) => {
+                let api: Api<BGPPeer> = Api::all(self.client.clone());
+                let name = peer.name_any();
+                conditional(limited(api.replace_status(&name, &by_us(), peer)).await)
             }
             Action::Refuse(object) => {
                 let api = Api::<DynamicObject>::all_with(self.client.clone(), &resource());

@@ -100,7 +100,7 @@ mod tests {
         assert!(read(&object(json!({"mode": "Overlay", "pools": pools}))).is_ok());
         for (spec, words) in [
             (
-                json!({"mode": "BGP", "pools": pools}),
+                json!({"mode": "Mesh", "pools": pools}),
                 "spec.mode: unknown variant `BGP`",
             ),
             (json!({"mode": "Overlay"}), "spec.pools: is missing"),

@@ -18,7 +18,7 @@ pub fn kind_of(action: &Action) -> &'static str {
         Action::SetNodeCondition { .. } => "set_node_condition",
         Action::CreateDaemonSet(_) => "create_daemonset",
         Action::ReplaceDaemonSet { .. } => "replace_daemonset",
-        Action::WriteStatus(_) | Action::Refuse(_) => "write_status",
+        Action::WriteStatus(_) | Action::Refuse(_) | Action::WriteBgpPeer(_) => "write_status",
         Action::Announce(_) => "announce",
     }
 }
@@ -39,6 +39,10 @@ pub fn object_of(action: &Action) -> String {
         Action::CreateDaemonSet(_) | Action::ReplaceDaemonSet { .. } => {
             format!("DaemonSet {AGENT}")
         }
+        Action::WriteBgpPeer(peer) => {
+            let name = peer.metadata.name.as_deref().unwrap_or_default();
+            format!("BGPPeer {name}")
+        }
         Action::WriteStatus(_) | Action::Refuse(_) | Action::Announce(_) => {
             format!("NetworkConfig {CONFIG_NAME}")
         }
@@ -57,7 +61,9 @@ pub fn log(action: &Action) {
         Action::SetNodeCondition { condition, .. } => {
             info!(object, status = condition.status, "set NetworkUnavailable");
         }
-        Action::WriteStatus(_) | Action::Refuse(_) => debug!(object, "wrote the status"),
+        Action::WriteStatus(_) | Action::Refuse(_) | Action::WriteBgpPeer(_) => {
+            debug!(object, "wrote the status");
+        }
         Action::Announce(said) => info!(reason = said.reason, "{}", said.note),
         _ => info!(object, "did {}", kind_of(action)),
     }

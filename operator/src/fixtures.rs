@@ -36,6 +36,7 @@ pub fn node(name: &str) -> NodeFacts {
         ready: true,
         addresses: vec![],
         network_unavailable: None,
+        labels: std::collections::BTreeMap::new(),
     }
 }
 

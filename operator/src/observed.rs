@@ -10,7 +10,7 @@ use ipnet::IpNet;
 use k8s_openapi::api::apps::v1::DaemonSet;
 use k8s_openapi::api::core::v1::{Node, NodeCondition};
 use k8s_openapi::jiff::Timestamp;
-use weft_crds::{IPBlock, NetworkConfig, NodeNetwork, NodeReport};
+use weft_crds::{BGPPeer, IPBlock, NetworkConfig, NodeNetwork, NodeReport};
 
 /// The type of the condition of a Node by which the scheduler and others know that pods on it have
 /// no network.
@@ -36,6 +36,8 @@ pub struct Observed {
     pub daemonset: Option<Arc<DaemonSet>>,
     /// The ranges of Services.
     pub service_cidrs: Vec<IpNet>,
+    /// BGPPeers by name.
+    pub bgp_peers: BTreeMap<String, Arc<BGPPeer>>,
 }
 
 impl Observed {
@@ -85,6 +87,8 @@ pub struct NodeFacts {
     pub addresses: Vec<IpAddr>,
     /// Its condition NetworkUnavailable.
     pub network_unavailable: Option<NodeCondition>,
+    /// Its labels.
+    pub labels: BTreeMap<String, String>,
 }
 
 impl From<&Node> for NodeFacts {
@@ -108,6 +112,7 @@ impl From<&Node> for NodeFacts {
                 .iter()
                 .find(|c| c.type_ == NETWORK_UNAVAILABLE)
                 .cloned(),
+            labels: node.metadata.labels.clone().unwrap_or_default(),
         }
     }
 }

@@ -19,7 +19,7 @@ use serde::de::DeserializeOwned;
 use tokio::sync::Notify;
 use tracing::{debug, warn};
 use weft_client::retried;
-use weft_crds::{IPBlock, NodeNetwork, NodeReport};
+use weft_crds::{BGPPeer, IPBlock, NodeNetwork, NodeReport};
 
 use crate::config;
 use crate::observed::{NodeFacts, Observed};
@@ -39,6 +39,7 @@ pub struct Watches {
     blocks: Store<IPBlock>,
     reports: Store<NodeReport>,
     networks: Store<NodeNetwork>,
+    bgp_peers: Store<BGPPeer>,
     daemonsets: Store<DaemonSet>,
     service_cidrs: Arc<Mutex<Vec<IpNet>>>,
     wake: Arc<Notify>,
@@ -58,6 +59,7 @@ impl Watches {
             blocks: follow(Api::all(client.clone()), (), plain(), &wake, |_| {}),
             reports: follow(Api::all(client.clone()), (), plain(), &wake, |_| {}),
             networks: follow(Api::all(client.clone()), (), plain(), &wake, |_| {}),
+            bgp_peers: follow(Api::all(client.clone()), (), plain(), &wake, |_| {}),
             daemonsets: follow(agents, (), only_agent, &wake, |_| {}),
             service_cidrs: Arc::default(),
             wake,
@@ -74,6 +76,7 @@ impl Watches {
         let _ = self.blocks.wait_until_ready().await;
         let _ = self.reports.wait_until_ready().await;
         let _ = self.networks.wait_until_ready().await;
+        let _ = self.bgp_peers.wait_until_ready().await;
         let _ = self.daemonsets.wait_until_ready().await;
     }
 
@@ -103,6 +106,7 @@ impl Watches {
             blocks: by_name(&self.blocks),
             reports: by_name(&self.reports),
             networks: by_name(&self.networks),
+            bgp_peers: by_name(&self.bgp_peers),
             daemonset: self.daemonsets.state().into_iter().next(),
             service_cidrs: self
                 .service_cidrs
@@ -193,7 +197,6 @@ where
 /// What is large in a Node, and of no use here.
 fn trim_node(node: &mut Node) {
     node.metadata.annotations = None;
-    node.metadata.labels = None;
     if let Some(status) = &mut node.status {
         status.images = None;
         status.volumes_attached = None;

@@ -12,6 +12,7 @@ cache=${WEFT_CACHE:-$HOME/.cache/weft}
 
 HELM=v3.22.0
 COREDNS=v1.15.0
+GOBGP=v4.8.0
 KUBERNETES=v1.36.3
 PACKAGES=(etcd-server containerd runc containernetworking-plugins buildah nftables iptables
   ethtool conntrack tcpdump iperf3 busybox-static iproute2 procps util-linux curl bird2 frr)
@@ -93,7 +94,7 @@ build_kubernetes() {
   done
 }
 
-go_install() { cd / && CGO_ENABLED=0 GOBIN=$out go install -trimpath -ldflags "-s -w" "$1"; }
+go_install() { cd / && CGO_ENABLED=0 GOBIN=$out go install -trimpath -ldflags "-s -w" "$@"; }
 
 mkdir -p "$cache/bin" "$cache/log"
 exec 9>"$cache/.lock"
@@ -104,10 +105,14 @@ sources=$(cd "$here/kubernetes" && cat main.go go.mod go.sum | sha256sum | cut -
 built "kubernetes-$sources" kubernetes "Kubernetes $KUBERNETES, about 5 minutes the first time" build_kubernetes
 built "helm-$HELM" helm "Helm $HELM, about 2 minutes the first time" go_install "helm.sh/helm/v3/cmd/helm@$HELM"
 built "coredns-$COREDNS" coredns "CoreDNS $COREDNS, about 2 minutes the first time" go_install "github.com/coredns/coredns@$COREDNS"
+built "gobgp-$GOBGP" gobgpd "GoBGP $GOBGP, about 1 minute the first time" go_install \
+  "github.com/osrg/gobgp/v4/cmd/gobgpd@$GOBGP" "github.com/osrg/gobgp/v4/cmd/gobgp@$GOBGP"
 
 for name in kube-apiserver kube-controller-manager kube-scheduler kubelet kube-proxy kubectl; do
   ln -sfn "../kubernetes-$sources/$name" "$cache/bin/$name"
 done
 ln -sfn "../helm-$HELM/helm" "$cache/bin/helm"
 ln -sfn "../coredns-$COREDNS/coredns" "$cache/bin/coredns"
+ln -sfn "../gobgp-$GOBGP/gobgpd" "$cache/bin/gobgpd"
+ln -sfn "../gobgp-$GOBGP/gobgp" "$cache/bin/gobgp"
 say "everything that the testbed needs is in $cache"

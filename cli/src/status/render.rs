@@ -217,6 +217,7 @@ fn path(path: Option<PeerPath>) -> &'static str {
     match path {
         Some(PeerPath::VXLAN) => "VXLAN",
         Some(PeerPath::Direct) => "Direct",
+        Some(PeerPath::Routed) => "Routed",
         None => "-",
     }
 }

@@ -12,8 +12,12 @@ mod cluster;
 mod mode;
 #[path = "../src/network.rs"]
 mod network;
+#[path = "../src/nexthops.rs"]
+mod nexthops;
 #[path = "../src/probe/mod.rs"]
 mod probe;
+#[path = "../src/secrets.rs"]
+mod secrets;
 #[path = "../src/testing.rs"]
 mod testing;
 
@@ -89,6 +93,7 @@ impl Node {
             name: "self".into(),
             uid: "uid-0".into(),
             internal_ips: Vec::new(),
+            labels: BTreeMap::new(),
         });
         for n in 1..=peers {
             cluster.apply_node(&node_network(n, 0))?;
@@ -104,6 +109,7 @@ impl Node {
             pod_ipv4: Some("10.0.0.1".parse()?),
             pod_ipv6: Some("fd00::1".parse()?),
             mtu: 1500,
+            bgp: None,
         };
         Ok(Self {
             peers,
@@ -134,7 +140,13 @@ impl Node {
         clock.lap("take");
         let peers = self.cluster.peers();
         clock.lap("peers");
-        let paths = mode::paths(&self.config, &self.here, &peers);
+        let paths = mode::paths(
+            &self.config,
+            &self.here,
+            &peers,
+            &Default::default(),
+            &Default::default(),
+        );
         clock.lap("paths");
         let assignment = probe::Assignment::of(&peers, &paths, 1450);
         let news = assignment != self.assigned;
@@ -148,6 +160,7 @@ impl Node {
             paths: &paths,
             attachments: &[],
             mtu: 1450,
+            sources_checked: true,
         };
         let desired = network::desired(&inputs);
         clock.lap("desired");

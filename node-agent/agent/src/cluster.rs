@@ -10,7 +10,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use serde::{Deserialize, Serialize};
 use weft_crds::{
-    Encapsulation, IPBlock, LogLevel, Mode, NetworkConfig, NodeAddressSettings, NodeNetwork,
+    BGPPeerSpec, BgpSettings, Encapsulation, IPBlock, LogLevel, Mode, NetworkConfig,
+    NodeAddressSettings, NodeBgp, NodeNetwork,
 };
 use weft_kernel::Mac;
 
@@ -21,6 +22,9 @@ pub struct Cluster {
     pub config: Option<Config>,
     /// This node, once its Node object was seen.
     pub own: Option<OwnNode>,
+    /// The routers that BGPPeers name, by the name of the object.
+    #[serde(default)]
+    pub routers: BTreeMap<String, BGPPeerSpec>,
     /// How each node is reached, by node name; this node too.
     nodes: BTreeMap<String, Endpoint>,
     /// The blocks that nodes own.
@@ -50,6 +54,12 @@ pub struct Config {
     pub masquerade_bit: u8,
     /// How much to log.
     pub log_level: LogLevel,
+    /// How nodes speak BGP.
+    #[serde(default)]
+    pub bgp: BgpSettings,
+    /// The ranges of Services.
+    #[serde(default)]
+    pub services: Vec<IpNet>,
 }
 
 /// An address range of the cluster.
@@ -70,6 +80,18 @@ pub struct OwnNode {
     pub uid: String,
     /// The addresses of type InternalIP, in their order.
     pub internal_ips: Vec<IpAddr>,
+    /// Its labels.
+    #[serde(default)]
+    pub labels: BTreeMap<String, String>,
+}
+
+impl OwnNode {
+    /// Whether it has all these labels.
+    pub fn is_selected(&self, labels: &BTreeMap<String, String>) -> bool {
+        labels
+            .iter()
+            .all(|(key, value)| self.labels.get(key) == Some(value))
+    }
 }
 
 /// How a node is reached: a [`NodeNetwork`], parsed.
@@ -89,6 +111,9 @@ pub struct Endpoint {
     pub pod_ipv6: Option<Ipv6Addr>,
     /// MTU of the underlay there, in bytes.
     pub mtu: u32,
+    /// How the node takes part in BGP, if it does.
+    #[serde(default)]
+    pub bgp: Option<NodeBgp>,
 }
 
 /// Who owns a block.
@@ -291,8 +316,20 @@ impl Config {
             mtu: spec.mtu,
             masquerade_bit: spec.kube_proxy.masquerade_bit,
             log_level: spec.agent.log_level,
+            bgp: spec.bgp.clone(),
+            services: services(object)?,
         })
     }
+}
+
+fn services(object: &NetworkConfig) -> Result<Vec<IpNet>, String> {
+    let ranges = object
+        .status
+        .iter()
+        .flat_map(|status| &status.service_cidrs);
+    ranges
+        .map(|range| parse(range).map_err(|error| format!("status.serviceCIDRs: {error}")))
+        .collect()
 }
 
 impl Endpoint {
@@ -306,6 +343,7 @@ impl Endpoint {
             pod_ipv4: None,
             pod_ipv6: None,
             mtu: spec.mtu,
+            bgp: spec.bgp,
         };
         for address in &spec.node_pod_addresses {
             match parse(address)? {

@@ -148,7 +148,7 @@ impl Dataplane {
             .store
             .attachments()
             .map_err(|error| format!("cannot read the address store: {error}"))?;
-        let desired = network::desired(&Inputs {
+        let mut desired = network::desired(&Inputs {
             config: &target.config,
             here: &target.here,
             blocks: &blocks,
@@ -156,7 +156,13 @@ impl Dataplane {
             paths: &target.paths,
             attachments: &attachments,
             mtu: target.sizes.send,
+            sources_checked: self.reconciler.checks_sources(),
         });
+        if target.paths.held
+            && let Some(observed) = self.reconciler.observed()
+        {
+            network::hold(&mut desired, observed);
+        }
         if let Err(message) = self.prepare_settings(&desired, remember) {
             problem(outcome, "SettingsNotPrepared", message);
             return Ok(false);

@@ -1,22 +1,24 @@
 //! The agent's loop: take inputs, decide what the node should be, make it so, and say so.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use ipnet::IpNet;
 use tokio::sync::{mpsc, watch};
-use weft_crds::{NodeNetworkSpec, NodeReportSpec, Problem};
+use weft_crds::{NodeBgp, NodeNetworkSpec, NodeReportSpec, Problem};
 use weft_kernel::capability::{self, Capability};
 use weft_kernel::underlay::NodeAddress;
 use weft_kernel::{Changes, Family, Watcher};
+use weft_peering::{Plan, View};
 
 use crate::address;
-use crate::cluster::{Config, Endpoint, OwnNode};
+use crate::cluster::{Config, Endpoint, OwnBlock, OwnNode};
 use crate::dataplane::{Dataplane, Outcome, Target};
 use crate::events::Events;
 use crate::health::Health;
 use crate::install::Installer;
 use crate::intake::Intake;
-use crate::mode::{self, Here, Paths};
+use crate::mode::{self, Here, Known, Paths};
 use crate::mtu::{self, Mtu};
 use crate::network;
 use crate::offload::Offload;
@@ -41,6 +43,8 @@ pub struct Inputs {
     pub kernel: Watcher,
     /// The probes.
     pub verdicts: watch::Receiver<Verdicts>,
+    /// The BGP peers.
+    pub view: watch::Receiver<Arc<View>>,
 }
 
 /// Where its outputs go.
@@ -51,6 +55,8 @@ pub struct Outputs {
     pub report: watch::Sender<Wanted<NodeReportSpec>>,
     /// What to probe.
     pub assignment: watch::Sender<Assignment>,
+    /// Who to speak BGP with.
+    pub sessions: watch::Sender<Option<Arc<Plan>>>,
     /// What `/readyz` and `/metrics` say.
     pub health: watch::Sender<Health>,
     /// Kubernetes events.
@@ -69,6 +75,8 @@ pub struct Engine {
     mtu: Mtu,
     offload: Offload,
     outputs: Outputs,
+    /// What is known by BGP.
+    view: Arc<View>,
     /// What was last made of the node.
     paths: Paths,
     generation: Option<i64>,
@@ -105,6 +113,7 @@ impl Engine {
             file,
             saved,
             outputs,
+            view: Arc::default(),
             paths: Paths::default(),
             generation: None,
             uid: String::new(),
@@ -136,6 +145,13 @@ impl Engine {
                     }
                     self.say(&verdicts);
                 }
+                Ok(()) = inputs.view.changed() => {
+                    let view = inputs.view.borrow_and_update().clone();
+                    if self.learn(view) {
+                        next = next.min(Instant::now() + GATHER);
+                    }
+                    self.say(&inputs.verdicts.borrow());
+                }
                 () = tokio::time::sleep_until(at) => {
                     if Instant::now() >= forget {
                         self.dataplane.forget();
@@ -150,6 +166,15 @@ impl Engine {
                 }
             }
         }
+    }
+
+    /// Takes what is known by BGP. True if paths may follow from it.
+    fn learn(&mut self, view: Arc<View>) -> bool {
+        let before = std::mem::replace(&mut self.view, view);
+        let same = Arc::ptr_eq(&before.routes, &self.view.routes)
+            && before.complete == self.view.complete
+            && before.problems == self.view.problems;
+        !same
     }
 
     /// Takes notifications of the kernel.
@@ -187,7 +212,8 @@ impl Engine {
         found: Result<NodeAddress, String>,
     ) -> Duration {
         self.uid.clone_from(&own.uid);
-        let Some(here) = self.here(&own, found) else {
+        let bgp = mode::bgp_of(&config, &own);
+        let Some(here) = self.here(&own, bgp, found) else {
             return RETRY;
         };
         self.publish_network(&own, &here.endpoint);
@@ -200,8 +226,20 @@ impl Engine {
         }
         let sizes = self.mtu.follow(wanted.mtu, Instant::now());
         let peers = self.intake.cluster.peers();
-        let paths = mode::paths(&config, &here, &peers);
+        let paths = mode::paths(&config, &here, &peers, &self.view, &self.paths);
         let blocks = self.intake.cluster.own_blocks();
+        let (sessions, refused) = mode::sessions(&Known {
+            config: &config,
+            here: &here,
+            own: &own,
+            blocks: &ranges(&blocks),
+            peers: &peers,
+            routers: &self.intake.cluster.routers,
+            secrets: &self.intake.secrets,
+        });
+        send_if_new(&self.outputs.sessions, sessions.map(Arc::new));
+        self.problems.extend(refused);
+        self.problems.extend(paths.problems.iter().cloned());
         if blocks.is_empty() {
             let message = "no block was given to this node yet; pods can't start on it; see the condition AddressesAvailable of the NetworkConfig";
             self.problem("NoBlock", message.into());
@@ -260,15 +298,14 @@ impl Engine {
 
     /// How other nodes reach this one, going by its addresses now; while these can't be found, as it
     /// was before.
-    fn here(&mut self, own: &OwnNode, found: Result<NodeAddress, String>) -> Option<Here> {
+    fn here(
+        &mut self,
+        own: &OwnNode,
+        bgp: Option<NodeBgp>,
+        found: Result<NodeAddress, String>,
+    ) -> Option<Here> {
         let former = self.intake.cluster.own_endpoint().cloned();
-        let blocks: Vec<IpNet> = self
-            .intake
-            .cluster
-            .own_blocks()
-            .iter()
-            .map(|block| block.cidr)
-            .collect();
+        let blocks = ranges(&self.intake.cluster.own_blocks());
         let pod_address = |family| {
             let before = former
                 .as_ref()
@@ -285,6 +322,7 @@ impl Engine {
                     pod_ipv4: pod_address(Family::V4).and_then(address::v4),
                     pod_ipv6: pod_address(Family::V6).and_then(address::v6),
                     mtu: found.mtu,
+                    bgp,
                 };
                 Some(Here {
                     endpoint,
@@ -310,6 +348,7 @@ impl Engine {
             mac: endpoint.mac.to_string(),
             node_pod_addresses: pod_addresses.map(|address| address.to_string()).collect(),
             mtu: endpoint.mtu,
+            bgp: endpoint.bgp,
         };
         send_if_new(&self.outputs.network, Some((own.uid.clone(), spec)));
     }
@@ -337,6 +376,7 @@ impl Engine {
             verdicts,
             mtu: self.mtu.send(),
             usage: &self.outcome.usage,
+            view: &self.view,
             problems: &problems,
         });
         self.outputs.events.problems(&report.problems);
@@ -396,6 +436,10 @@ fn kernel_lacks() -> Option<Problem> {
         reason: "KernelLacks".into(),
         message,
     })
+}
+
+fn ranges(blocks: &[OwnBlock]) -> Vec<IpNet> {
+    blocks.iter().map(|block| block.cidr).collect()
 }
 
 /// Problems that may go away by trying again, without a notification.

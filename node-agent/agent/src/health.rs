@@ -13,7 +13,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
-use weft_crds::{NodeReportSpec, PeerPath};
+use weft_crds::{BgpState, NodeReportSpec, PeerPath};
 
 use crate::report::{self, Usage};
 
@@ -28,6 +28,9 @@ pub struct Health {
     answering: i64,
     vxlan: i64,
     direct: i64,
+    routed: i64,
+    sessions: i64,
+    established: i64,
     problems: i64,
     used: i64,
     capacity: i64,
@@ -61,6 +64,13 @@ impl Health {
                 .count() as i64,
             vxlan: count(PeerPath::VXLAN),
             direct: count(PeerPath::Direct),
+            routed: count(PeerPath::Routed),
+            sessions: report.sessions.len() as i64,
+            established: report
+                .sessions
+                .iter()
+                .filter(|session| session.state == BgpState::Established)
+                .count() as i64,
             problems: report.problems.len() as i64,
             used: usage.iter().map(|block| block.used as i64).sum(),
             capacity: usage.iter().map(|block| block.capacity as i64).sum(),
@@ -94,6 +104,12 @@ impl Health {
             "Addresses that pods can have",
             self.capacity,
         );
+        gauge("bgp_sessions", "BGP sessions that should be", self.sessions);
+        gauge(
+            "bgp_sessions_established",
+            "BGP sessions that are",
+            self.established,
+        );
         gauge("mtu_bytes", "MTU of the pods", self.mtu);
         gauge(
             "generation",
@@ -101,7 +117,11 @@ impl Health {
             self.generation,
         );
         let paths = Family::<Vec<(&'static str, &'static str)>, Gauge>::default();
-        for (path, number) in [("vxlan", self.vxlan), ("direct", self.direct)] {
+        for (path, number) in [
+            ("vxlan", self.vxlan),
+            ("direct", self.direct),
+            ("routed", self.routed),
+        ] {
             paths.get_or_create(&vec![("path", path)]).set(number);
         }
         registry.register("paths", "Paths in use, by kind", paths);
@@ -111,11 +131,15 @@ impl Health {
     }
 }
 
-/// Serves until the process ends.
+/// Serves until the process ends, with the routes of `more`.
 ///
 /// # Errors
 /// The address can't be listened on.
-pub async fn serve(address: SocketAddr, health: watch::Receiver<Health>) -> std::io::Result<()> {
+pub async fn serve(
+    address: SocketAddr,
+    health: watch::Receiver<Health>,
+    more: Router,
+) -> std::io::Result<()> {
     let health = Arc::new(health);
     let (ready, metrics) = (health.clone(), health);
     let routes = Router::new()
@@ -141,7 +165,7 @@ pub async fn serve(address: SocketAddr, health: watch::Receiver<Health>) -> std:
             }),
         );
     let listener = TcpListener::bind(address).await?;
-    axum::serve(listener, routes).await
+    axum::serve(listener, routes.merge(more)).await
 }
 
 #[cfg(test)]

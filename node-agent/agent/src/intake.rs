@@ -3,11 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use k8s_openapi::api::core::v1::Node;
+use k8s_openapi::api::core::v1::{Node, Secret};
 use kube::ResourceExt;
-use weft_crds::{IPBlock, NetworkConfig, NodeNetwork, Problem};
+use weft_crds::{BGPPeer, IPBlock, NetworkConfig, NodeNetwork, Problem};
 
 use crate::cluster::{Cluster, OwnNode, block_range};
+use crate::secrets::Secrets;
 use crate::watch::{Change, Input};
 
 /// The cluster as it is known, and what of it could not be understood.
@@ -17,6 +18,8 @@ pub struct Intake {
     pub cluster: Cluster,
     nodes_listed: bool,
     blocks_listed: bool,
+    /// Passwords; they are never saved.
+    pub secrets: Secrets,
     bad: BTreeMap<String, Problem>,
 }
 
@@ -28,6 +31,7 @@ impl Intake {
             cluster,
             nodes_listed: known,
             blocks_listed: known,
+            secrets: Secrets::default(),
             bad: BTreeMap::new(),
         }
     }
@@ -49,6 +53,8 @@ impl Intake {
             Input::Own(change) => self.own(*change),
             Input::Nodes(change) => self.nodes(change),
             Input::Blocks(change) => self.blocks(change),
+            Input::Routers(change) => self.routers(change),
+            Input::Secrets(change) => self.secrets(change),
         }
     }
 
@@ -75,6 +81,7 @@ impl Intake {
                 name: node.name_any(),
                 uid: node.uid().unwrap_or_default(),
                 internal_ips,
+                labels: node.metadata.labels.clone().unwrap_or_default(),
             });
         }
     }
@@ -116,6 +123,30 @@ impl Intake {
         if let Some(object) = gone {
             self.cluster.delete_block(&object);
             self.bad.remove(&format!("IPBlock/{}", object.name_any()));
+        }
+    }
+
+    fn routers(&mut self, change: Change<BGPPeer>) {
+        let (objects, whole, gone) = present(change);
+        let routers = &mut self.cluster.routers;
+        if whole {
+            routers.clear();
+        }
+        for object in objects {
+            routers.insert(object.name_any(), object.spec);
+        }
+        if let Some(object) = gone {
+            routers.remove(&object.name_any());
+        }
+    }
+
+    /// One that is deleted stays in force.
+    fn secrets(&mut self, change: Change<Secret>) {
+        for object in present(change).0 {
+            let name = object.name_any();
+            let values = object.data.unwrap_or_default().into_iter();
+            let values = values.map(|(key, value)| (key, value.0)).collect();
+            self.secrets.set(&name, values);
         }
     }
 

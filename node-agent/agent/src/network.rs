@@ -1,19 +1,20 @@
 //! The whole desired state of the kernel of this node: what does not depend on the mode, and the
 //! paths of the mode turned into nexthop objects and routes.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use ipnet::IpNet;
 use weft_ipam::Attachment;
 use weft_kernel::nft::NftTable;
 use weft_kernel::{
-    DeviceName, FILTER_ADDRESS, Family, NEXTHOP_IDS, OwnAddress, Route, RouteKey, RouteTarget,
-    Setting, SettingKey, State,
+    DeviceName, FILTER_ADDRESS, Family, OwnAddress, Route, RouteKey, RouteTarget, Setting,
+    SettingKey, State,
 };
 
 use crate::cluster::{Config, Peer};
 use crate::mode::{Here, Paths, PeerPaths};
+use crate::nexthops::Nexthops;
 
 /// Loose reverse-path filtering: the source must be reachable, by whichever device (RFC 3704). A
 /// packet may arrive on one path while the reverse route still uses another.
@@ -36,6 +37,8 @@ pub struct Inputs<'a> {
     pub attachments: &'a [Attachment],
     /// MTU of the routes of pods, in bytes.
     pub mtu: u32,
+    /// The kernel itself drops IPv4 packets of pods under strange sources.
+    pub sources_checked: bool,
 }
 
 /// What of the desired state says where to look for what is in Weft's way: devices and their
@@ -91,6 +94,7 @@ fn nft_table(inputs: &Inputs) -> NftTable {
         node_v4: inputs.here.endpoint.pod_ipv4,
         node_v6: inputs.here.endpoint.pod_ipv6,
         masquerade_mark: 1 << inputs.config.masquerade_bit,
+        ipv4_sources: !inputs.sources_checked,
         hostports: inputs
             .attachments
             .iter()
@@ -126,7 +130,7 @@ fn add_local_routes(state: &mut State, inputs: &Inputs) {
 }
 
 fn add_peers(state: &mut State, inputs: &Inputs) {
-    let mut ids = NexthopIds::default();
+    let mut nexthops = Nexthops::default();
     let peers: BTreeMap<&str, &Peer> = inputs
         .peers
         .iter()
@@ -136,11 +140,10 @@ fn add_peers(state: &mut State, inputs: &Inputs) {
         let Some(peer) = peers.get(paths.peer.as_str()) else {
             continue;
         };
-        let Some(nexthop) = paths.open.get(&paths.send) else {
+        let used = paths.open.get(&paths.send).map_or(&[][..], Vec::as_slice);
+        let Some(id) = nexthops.to_peer(&paths.peer, paths.family, used) else {
             continue;
         };
-        let id = ids.take(&paths.peer, paths.family);
-        state.nexthops.insert(id, *nexthop);
         let source = inputs.here.endpoint.pod_address(paths.family);
         // Packets of the node itself keep one size too, whatever the device of the path could carry.
         let route = |target| Route {
@@ -153,7 +156,37 @@ fn add_peers(state: &mut State, inputs: &Inputs) {
             let key = RouteKey::send(*block);
             state.routes.insert(key, route(RouteTarget::Nexthop(id)));
         }
-        add_path_routes(state, peer, paths, route);
+        add_path_routes(state, peer, paths, id, route);
+    }
+    for (prefix, used) in &inputs.paths.routes {
+        if let Some(id) = nexthops.elsewhere(used) {
+            let route = RouteTarget::Nexthop(id).into();
+            state.routes.insert(RouteKey::send(*prefix), route);
+        }
+    }
+    state.nexthops = nexthops.singles;
+    state.groups = nexthops.groups;
+}
+
+/// Keeps what the kernel has and nothing says to be wrong: routes that lead to somewhere, and what is under them.
+pub fn hold(desired: &mut State, observed: &State) {
+    for (key, route) in &observed.routes {
+        let RouteTarget::Nexthop(id) = route.target else {
+            continue;
+        };
+        if desired.routes.contains_key(key) {
+            continue;
+        }
+        let members = observed.groups.get(&id).cloned().unwrap_or_default();
+        for id in members.iter().chain([&id]) {
+            if let Some(nexthop) = observed.nexthops.get(id) {
+                desired.nexthops.entry(*id).or_insert(*nexthop);
+            }
+        }
+        if !members.is_empty() {
+            desired.groups.entry(id).or_insert(members);
+        }
+        desired.routes.insert(*key, route.clone());
     }
 }
 
@@ -164,46 +197,24 @@ fn add_path_routes(
     state: &mut State,
     peer: &Peer,
     paths: &PeerPaths,
+    used: u32,
     route: impl Fn(RouteTarget) -> Route,
 ) {
     let Some(address) = peer.endpoint.probe_address(paths.family) else {
         return;
     };
-    for (path, nexthop) in &paths.open {
+    for (path, nexthops) in &paths.open {
         let key = RouteKey::path(IpNet::from(address), path.number());
-        let target = RouteTarget::Device {
-            device: nexthop.device,
-            gateway: nexthop.gateway,
-            onlink: nexthop.onlink,
+        let target = match nexthops[..] {
+            [nexthop] => RouteTarget::Device {
+                device: nexthop.device,
+                gateway: nexthop.gateway,
+                onlink: nexthop.onlink,
+            },
+            // Several share the packets of the path that is used only.
+            _ => RouteTarget::Nexthop(used),
         };
         state.routes.insert(key, route(target));
-    }
-}
-
-/// Numbers of nexthop objects, by the name of the peer. A number depends on nothing else unless two
-/// names collide, so that one peer's coming or going leaves the numbers of the others alone.
-#[derive(Debug, Default)]
-struct NexthopIds {
-    taken: BTreeSet<u32>,
-}
-
-impl NexthopIds {
-    fn take(&mut self, peer: &str, family: Family) -> u32 {
-        let family: u8 = if family == Family::V4 { 4 } else { 6 };
-        // FNV-1a.
-        let hash = peer
-            .bytes()
-            .chain([0, family])
-            .fold(0x811c_9dc5_u32, |hash, byte| {
-                (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193)
-            });
-        let (first, last) = (*NEXTHOP_IDS.start(), *NEXTHOP_IDS.end());
-        let count = last - first + 1;
-        let mut offset = hash % count;
-        while !self.taken.insert(first + offset) {
-            offset = (offset + 1) % count;
-        }
-        first + offset
     }
 }
 
@@ -236,6 +247,7 @@ mod tests {
     use crate::testing::{config, here, peer};
     use weft_crds::Encapsulation;
     use weft_ipam::{AttachmentId, HostPort, Protocol};
+    use weft_peering::View;
 
     fn attachment() -> Attachment {
         Attachment {
@@ -265,7 +277,7 @@ mod tests {
             peer("b", 2, "192.0.2.2/24"),
             peer("c", 3, "198.51.100.3/24"),
         ];
-        let paths = mode::paths(&config, &here, &peers);
+        let paths = mode::paths(&config, &here, &peers, &View::default(), &Paths::default());
         let blocks = [
             "10.244.1.0/26".parse().unwrap(),
             "fd00:10:244:1::/122".parse().unwrap(),
@@ -278,6 +290,7 @@ mod tests {
             paths: &paths,
             attachments,
             mtu: 1450,
+            sources_checked: true,
         })
     }
 
@@ -331,12 +344,29 @@ mod tests {
     }
 
     #[test]
-    fn colliding_names_get_numbers_of_their_own() {
-        let mut ids = NexthopIds::default();
-        let first = ids.take("a", Family::V4);
-        let again = ids.take("a", Family::V4);
-        assert_ne!(first, again);
-        assert_eq!(NexthopIds::default().take("a", Family::V4), first);
+    fn what_is_held_stays_with_what_is_under_it_and_is_replaced_by_what_is_known() {
+        let mut before = state(Encapsulation::Always, &[attachment()]);
+        let group: std::collections::BTreeSet<u32> = [1, 2].into();
+        for id in &group {
+            let nexthop = before.nexthops.values().next().copied().unwrap();
+            before.nexthops.insert(*id, nexthop);
+        }
+        before.groups.insert(3, group);
+        let far = RouteKey::send("203.0.113.0/24".parse().unwrap());
+        before.routes.insert(far, RouteTarget::Nexthop(3).into());
+        let mut after = state(Encapsulation::CrossSubnet, &[]);
+        let known = after.clone();
+        hold(&mut after, &before);
+        assert_eq!(after.routes[&far], before.routes[&far]);
+        assert!(after.groups.contains_key(&3) && after.nexthops.contains_key(&1));
+        for (key, route) in &known.routes {
+            assert_eq!(after.routes[key], *route);
+        }
+        for (id, nexthop) in &known.nexthops {
+            assert_eq!(after.nexthops[id], *nexthop);
+        }
+        // The pod is gone, and so is its route.
+        assert_eq!(after.routes.len(), known.routes.len() + 1);
     }
 
     #[test]

@@ -7,9 +7,11 @@ use weft_crds::{
     BlockUsage, LONGEST_MESSAGE, NodeReportSpec, PeerPath, PeerReport, Problem, USAGE_STEP,
 };
 use weft_kernel::Family;
+use weft_peering::View;
 
 use crate::mode::{Path, Paths};
 use crate::probe::{Channel, Key, Verdict, Verdicts};
+use crate::sessions::sessions;
 
 /// The most peers that a report lists.
 const MOST_PEERS: usize = 64;
@@ -98,6 +100,8 @@ pub struct Facts<'a> {
     pub mtu: Option<u32>,
     /// The blocks of the node.
     pub usage: &'a [Usage],
+    /// What is known by BGP.
+    pub view: &'a View,
     /// What is wrong.
     pub problems: &'a [Problem],
 }
@@ -122,6 +126,7 @@ pub fn report(facts: &Facts) -> NodeReportSpec {
         mtu: facts.mtu,
         blocks: facts.usage.iter().map(block_usage).collect(),
         peers: peer_reports(facts.paths, &health),
+        sessions: sessions(facts.view),
         problems,
     }
 }
@@ -182,6 +187,7 @@ fn peer_reports(paths: &Paths, health: &BTreeMap<String, Health>) -> Vec<PeerRep
         let path = match used.send {
             Path::Vxlan => PeerPath::VXLAN,
             Path::Direct => PeerPath::Direct,
+            Path::Routed => PeerPath::Routed,
         };
         match used.family {
             Family::V4 => report.ipv4 = Some(path),
@@ -207,7 +213,14 @@ mod tests {
             peer("b", 2, "192.0.2.2/24"),
             peer("c", 3, "198.51.100.3/24"),
         ];
-        mode::paths(&config(Encapsulation::Always), &here(1), &peers)
+        let config = config(Encapsulation::Always);
+        mode::paths(
+            &config,
+            &here(1),
+            &peers,
+            &View::default(),
+            &Paths::default(),
+        )
     }
 
     fn verdicts(paths: Verdict, underlay: Verdict) -> Verdicts {
@@ -241,9 +254,12 @@ mod tests {
             verdicts,
             mtu: Some(1450),
             usage,
+            view: NOTHING.get_or_init(View::default),
             problems: &[],
         }
     }
+
+    static NOTHING: std::sync::OnceLock<View> = std::sync::OnceLock::new();
 
     #[rstest]
     #[case(Verdict::Answers, Verdict::Answers, true)]

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use anyhow::Context;
 use clap::Args;
@@ -14,6 +15,7 @@ use crate::dataplane::Dataplane;
 use crate::engine::{Engine, Inputs, Outputs};
 use crate::events::Events;
 use crate::health::{self, Health};
+use crate::inspect;
 use crate::install::{Directories, Installer};
 use crate::probe::{self, Assignment};
 use crate::publish;
@@ -21,12 +23,18 @@ use crate::saved::File;
 use crate::sysctl::Sysctl;
 use crate::watch as watches;
 
+/// How long to wait at the most, after a restart, for BGP peers to say all that they know.
+const RESTART: Duration = Duration::from_secs(60);
+
 /// Where things are.
 #[derive(Debug, Args)]
 pub struct Options {
     /// Name of the node that this agent is on.
     #[arg(long, env = "NODE_NAME")]
     node: String,
+    /// Namespace of Weft, where passwords are.
+    #[arg(long, env = "NAMESPACE", default_value = "weft-system")]
+    namespace: String,
     /// Where the agent and the plugin keep their state.
     #[arg(long, default_value = "/var/lib/weft")]
     state: PathBuf,
@@ -57,7 +65,7 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     let client = weft_client::infer().await?;
 
     let (api_inputs, api) = mpsc::channel(1024);
-    watches::start(&client, &options.node, &api_inputs);
+    watches::start(&client, &options.node, &options.namespace, &api_inputs);
     let (network, network_wanted) = watch::channel(None);
     let (report, report_wanted) = watch::channel(None);
     let node = &options.node;
@@ -73,22 +81,27 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     ));
     let (assignment, assigned) = watch::channel(Assignment::default());
     let verdicts = probe::start(assigned).context("cannot probe peers")?;
+    let (sessions, sessions_wanted) = watch::channel(None);
+    // What BGP peers knew of before is in the kernel; it stays until they have said what they know now.
+    let restarted = loaded.saved.cluster.config.as_ref().map(|_| RESTART);
+    let bgp = weft_peering::start(sessions_wanted, restarted);
     let (health, health_now) = watch::channel(Health::default());
 
     let outputs = Outputs {
         network,
         report,
         assignment,
+        sessions,
         health,
         events: Events::start(client, node),
     };
     let installer = Installer::new(options.plugin, options.directories);
     let engine = Engine::new(loaded, file, dataplane, installer, outputs);
     tokio::select! {
-        served = health::serve(options.listen, health_now) => {
+        served = health::serve(options.listen, health_now, inspect::router(&bgp)) => {
             served.with_context(|| format!("cannot listen on {}", options.listen))
         }
-        () = engine.run(Inputs { api, kernel, verdicts }) => Ok(()),
+        () = engine.run(Inputs { api, kernel, verdicts, view: bgp.view.clone() }) => Ok(()),
         stopped = stop_signal() => stopped,
     }
 }

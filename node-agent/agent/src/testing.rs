@@ -1,6 +1,6 @@
 //! Small values that the tests of several modules begin with.
 
-use weft_crds::{Encapsulation, LogLevel, Mode, NodeAddressSettings};
+use weft_crds::{BgpSettings, Encapsulation, LogLevel, Mode, NodeAddressSettings};
 use weft_kernel::Mac;
 
 use crate::cluster::{Config, Endpoint, Peer, Pool};
@@ -23,6 +23,8 @@ pub(crate) fn config(encapsulation: Encapsulation) -> Config {
         mtu: None,
         masquerade_bit: 14,
         log_level: LogLevel::Info,
+        bgp: BgpSettings::default(),
+        services: vec!["10.96.0.0/16".parse().unwrap()],
     }
 }
 
@@ -36,6 +38,7 @@ pub(crate) fn endpoint(n: u8, ipv4: &str) -> Endpoint {
         pod_ipv4: Some([10, 244, n, 1].into()),
         pod_ipv6: Some(format!("fd00:10:244:{n:x}::1").parse().unwrap()),
         mtu: 1500,
+        bgp: None,
     }
 }
 

@@ -6,13 +6,13 @@
 use std::fmt::Debug;
 
 use futures::{Stream, StreamExt};
-use k8s_openapi::api::core::v1::Node;
+use k8s_openapi::api::core::v1::{Node, Secret};
 use kube::{Api, Client, Resource, ResourceExt};
 use kube_runtime::watcher::{self, Event, watcher};
 use serde::de::DeserializeOwned;
 use tokio::sync::mpsc;
 use weft_client::{WATCH_SECONDS, retried};
-use weft_crds::{CONFIG_NAME, IPBlock, NetworkConfig, NodeNetwork};
+use weft_crds::{BGPPeer, CONFIG_NAME, IPBlock, NetworkConfig, NodeNetwork};
 
 /// What one watch says of its kind.
 #[derive(Debug, Clone)]
@@ -36,10 +36,14 @@ pub enum Input {
     Nodes(Change<NodeNetwork>),
     /// Of the IPBlocks.
     Blocks(Change<IPBlock>),
+    /// Of the BGPPeers.
+    Routers(Change<BGPPeer>),
+    /// Of the Secrets in the namespace of Weft.
+    Secrets(Change<Secret>),
 }
 
 /// Starts all watches. They end when `inputs` is closed.
-pub fn start(client: &Client, node: &str, inputs: &mpsc::Sender<Input>) {
+pub fn start(client: &Client, node: &str, namespace: &str, inputs: &mpsc::Sender<Input>) {
     let config = named(CONFIG_NAME);
     tokio::spawn(pump(
         Api::all(client.clone()),
@@ -62,8 +66,21 @@ pub fn start(client: &Client, node: &str, inputs: &mpsc::Sender<Input>) {
     ));
     tokio::spawn(pump(
         Api::all(client.clone()),
-        all,
+        all.clone(),
         Input::Blocks,
+        inputs.clone(),
+    ));
+    tokio::spawn(pump(
+        Api::all(client.clone()),
+        all.clone(),
+        Input::Routers,
+        inputs.clone(),
+    ));
+    tokio::spawn(pump(
+        Api::namespaced(client.clone(), namespace),
+        // What Helm keeps there is large, and no password.
+        all.fields("type!=helm.sh/release.v1"),
+        Input::Secrets,
         inputs.clone(),
     ));
 }

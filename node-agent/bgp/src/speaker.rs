@@ -70,12 +70,30 @@ pub struct Speaker {
     exports: Exports,
     peers: BTreeMap<PeerId, Slot>,
     originated: BTreeSet<IpNet>,
-    /// The IGP cost to next hops that can be reached.
-    costs: HashMap<IpAddr, u32>,
+    /// The next hops that can be reached.
+    reach: Reach,
     /// Whether anything has happened since the last decision that it may depend on.
     unsettled: bool,
     start: Option<Start>,
     outputs: VecDeque<Output>,
+}
+
+/// The next hops that can be reached.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Reach {
+    /// The subnets of this node: a next hop on one of them costs nothing unless `costs` says otherwise.
+    pub links: Vec<IpNet>,
+    /// The IGP cost (RFC 4271, section 9.1.2.2) to next hops, on a subnet or not.
+    pub costs: HashMap<IpAddr, u32>,
+}
+
+impl Reach {
+    /// `None` if it can't be reached.
+    fn cost(&self, next_hop: IpAddr) -> Option<u32> {
+        let near = || self.links.iter().any(|link| link.contains(&next_hop));
+        let known = self.costs.get(&next_hop).copied();
+        known.or_else(|| near().then_some(0))
+    }
 }
 
 /// The time after a restart in which BGP peers are still saying what they know (RFC 4724, section 4.1).
@@ -100,7 +118,7 @@ impl Speaker {
             exports: Exports::new(settings.seed),
             peers: BTreeMap::new(),
             originated: BTreeSet::new(),
-            costs: HashMap::new(),
+            reach: Reach::default(),
             unsettled: false,
             start: restarted.map(|wait| Start {
                 until: now + wait,
@@ -189,12 +207,12 @@ impl Speaker {
     }
 
     /// Says which next hops can be reached, and at what cost; none else can.
-    pub fn set_costs(&mut self, costs: HashMap<IpAddr, u32>) {
-        let old = std::mem::replace(&mut self.costs, costs);
-        let new = &self.costs;
+    pub fn set_reach(&mut self, reach: Reach) {
+        let old = std::mem::replace(&mut self.reach, reach);
+        let new = &self.reach;
         self.table
-            .next_hops_changed(|next_hop| old.get(&next_hop) != new.get(&next_hop));
-        self.unsettled |= old != self.costs;
+            .next_hops_changed(|next_hop| old.cost(next_hop) != new.cost(next_hop));
+        self.unsettled |= old != self.reach;
     }
 
     /// The connection that [`Output::Connect`] asked for is there.
@@ -254,10 +272,8 @@ impl Speaker {
         if !std::mem::take(&mut self.unsettled) {
             return;
         }
-        let costs = &self.costs;
-        let changes = self
-            .table
-            .decide(|_, next_hop| costs.get(&next_hop).copied());
+        let reach = &self.reach;
+        let changes = self.table.decide(|_, next_hop| reach.cost(next_hop));
         let mut told = BTreeSet::new();
         for emission in self.exports.apply(&self.table, &changes) {
             for id in emission.to.iter() {

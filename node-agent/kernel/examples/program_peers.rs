@@ -151,8 +151,8 @@ fn scripts(desired: &State) -> Result<(String, String, String)> {
         };
         writeln!(
             ip,
-            "route replace {} nhid {id} table {} proto 87 src {source}",
-            key.destination, key.table
+            "route replace {} nhid {id} table {} metric {} proto 87 src {source}",
+            key.destination, key.table, key.metric
         )?;
     }
     Ok((links, ip, bridge))

@@ -6,13 +6,15 @@
 //! changed. Uninstalling is reconciling to `State::default()`.
 //!
 //! Whatever bears Weft's tags is Weft's: protocol number 87 on routes, nexthops and
-//! addresses, VXLAN devices whose name begins with `weft`, the nftables table `inet weft`.
+//! addresses, VXLAN devices whose name begins with `weft`, the nftables tables `inet weft` and
+//! `ip6 weft`.
 //! Nothing else is ever changed.
 
 mod action;
 mod apply;
 pub mod capability;
 mod ethtool;
+mod filter;
 mod kernel;
 mod memory;
 mod names;
@@ -20,6 +22,7 @@ pub mod netlink;
 pub mod nft;
 mod object;
 mod observe;
+mod part;
 mod plan;
 pub mod pod;
 mod reconciler;
@@ -36,10 +39,12 @@ mod watch;
 
 pub use action::Action;
 pub use apply::{Failure, GROUP_IDS, NEXTHOP_IDS, apply, failures};
+pub use filter::SourceFilter;
 pub use kernel::Kernel;
 pub use names::{DeviceName, Mac, ParseError};
 pub use nix::errno::Errno;
 pub use observe::{Foreign, ForeignAddress, ForeignRoute, ForeignVxlan, Observed, Scope, observe};
+pub use part::Part;
 pub use plan::plan;
 pub use reconciler::{Reconciler, Report};
 pub use state::{

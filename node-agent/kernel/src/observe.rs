@@ -8,6 +8,7 @@ use nix::libc;
 use serde::{Deserialize, Serialize};
 
 use crate::ethtool;
+use crate::filter::SourceFilter;
 use crate::kernel::Kernel;
 use crate::names::DeviceName;
 use crate::netlink::Error;
@@ -52,6 +53,8 @@ pub struct Observed {
     pub ours: State,
     /// What doesn't, and is in Weft's way. It is reported, never touched.
     pub foreign: Foreign,
+    /// Whether the kernel checks the IPv4 sources of pods.
+    pub sources: SourceFilter,
 }
 
 /// Things of others that conflict with what Weft does.
@@ -109,7 +112,10 @@ pub(crate) fn observe_named(
     kernel: &mut Kernel,
     scope: &Scope,
 ) -> Result<(Observed, Names), Error> {
-    let mut observed = Observed::default();
+    let mut observed = Observed {
+        sources: SourceFilter::read(&mut kernel.route)?,
+        ..Observed::default()
+    };
     let links = kernel.route.dump(&link::dump(), link::parse)?;
     let names: Names = links.iter().map(|l| (l.index, l.name)).collect();
     observe_links(kernel, scope, &links, &mut observed)?;
@@ -146,6 +152,7 @@ fn observe_links(
     observed: &mut Observed,
 ) -> Result<(), Error> {
     for link in links {
+        observed.sources.note_link(link, true);
         for key in scope.settings.iter().filter(|key| key.device == link.name) {
             if let Some(value) = link.ipv4.get(&key.setting) {
                 observed.ours.settings.insert(*key, *value);

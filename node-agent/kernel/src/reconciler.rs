@@ -1,12 +1,14 @@
-//! Keeping the kernel at what is desired, without reading all of it each time: a change of
-//! one peer costs that peer, however many there are.
+//! Keeping the kernel at what is desired, without reading all of it each time, nor comparing
+//! all of it: a change of one peer costs that peer, however many there are.
 
 use crate::action::Action;
 use crate::apply::{Failure, apply, failures};
+use crate::filter::SourceFilter;
 use crate::kernel::Kernel;
 use crate::memory::Memory;
 use crate::netlink::Error;
 use crate::observe::{Foreign, Scope};
+use crate::part::Part;
 use crate::plan::plan;
 use crate::record::record;
 use crate::state::State;
@@ -57,11 +59,35 @@ impl Reconciler {
     /// # Errors
     /// The kernel cannot be read. Nothing has been changed then.
     pub fn reconcile(&mut self, desired: &State, scope: &Scope) -> Result<Report, Error> {
+        self.reconcile_part(desired, None, scope)
+    }
+
+    /// The same for a `desired` that differs from the one of the last call in nothing but `changed`, and in what
+    /// there is little of. Without `changed` it may differ in everything.
+    ///
+    /// # Errors
+    /// The kernel cannot be read. Nothing has been changed then.
+    pub fn reconcile_part(
+        &mut self,
+        desired: &State,
+        changed: Option<&Part>,
+        scope: &Scope,
+    ) -> Result<Report, Error> {
         let resynced = self.observe(scope)?;
         let Some(mut memory) = self.memory.take() else {
             return Err(Error::Lost);
         };
-        let actions = plan(desired, &memory.observed.ours);
+        let ours = &memory.observed.ours;
+        // Whole devices are another matter.
+        let comparable = desired.vxlans == ours.vxlans;
+        let part = changed.zip(memory.unsettled.take());
+        let actions = match part.filter(|_| comparable) {
+            Some((changed, mut part)) => {
+                part.add(changed);
+                plan(&desired.only(&part), &ours.only(&part))
+            }
+            None => plan(desired, ours),
+        };
         let results = apply(&mut self.kernel, &actions);
         for (action, _) in actions
             .iter()
@@ -72,6 +98,7 @@ impl Reconciler {
         }
         let failures = failures(&actions, results);
         if failures.is_empty() {
+            memory.unsettled = Some(Part::default());
             self.memory = Some(memory);
         }
         Ok(Report {
@@ -103,6 +130,12 @@ impl Reconciler {
     /// What of Weft's the kernel has, as far as it is known.
     pub fn observed(&self) -> Option<&State> {
         self.memory.as_ref().map(|memory| &memory.observed.ours)
+    }
+
+    /// Whether the kernel itself checks the IPv4 sources of pods, as far as it is known.
+    pub fn checks_sources(&self) -> bool {
+        let sources = self.memory.as_ref().map(|memory| &memory.observed.sources);
+        sources.is_some_and(SourceFilter::is_strict)
     }
 
     /// What stood in the way when the kernel was last read in full.

@@ -13,10 +13,11 @@ use nix::sys::socket::{MsgFlags, recv, setsockopt, sockopt};
 use std::os::fd::AsRawFd;
 use tokio::io::unix::AsyncFd;
 
-use crate::names::{DeviceName, Mac};
+use crate::names::Mac;
 use crate::netlink::{Error, Message};
 use crate::nft;
 use crate::object::address::Address;
+use crate::object::link::Link;
 use crate::object::uapi::*;
 use crate::object::{address, link, neighbour, nexthop, route};
 use crate::state::{PROTOCOL, Setting};
@@ -35,8 +36,7 @@ const NFNLGRP_NFTABLES: u32 = 7;
 pub(crate) enum Notice {
     /// A device: `usable` is false when it is down, without carrier or gone.
     Link {
-        index: u32,
-        name: DeviceName,
+        link: Box<Link>,
         usable: bool,
         present: bool,
     },
@@ -222,8 +222,7 @@ fn read_route(message: Message<'_>) -> Vec<Notice> {
         RTM_NEWLINK => link::parse(message).map(|link| {
             let usable = present && link.is_up() && link.has_carrier();
             Notice::Link {
-                index: link.index,
-                name: link.name,
+                link: Box::new(link),
                 usable,
                 present,
             }

@@ -62,9 +62,21 @@ fn observed(kernel: &mut Kernel) -> Option<NftTable> {
     observe(kernel, &Scope::default()).unwrap().ours.nft
 }
 
-/// Kinds of the single objects in what nft shows of the table.
+/// Each chain: family, name, type, hook, priority.
+fn chains() -> Vec<String> {
+    let words = |c: &Value| {
+        format!(
+            "{} {} {} {} {}",
+            c["family"], c["name"], c["type"], c["hook"], c["prio"]
+        )
+        .replace('"', "")
+    };
+    shown("chain").iter().map(words).collect()
+}
+
+/// The single objects of a kind in what nft shows of the tables.
 fn shown(kind: &str) -> Vec<Value> {
-    let all: Value = serde_json::from_str(&sh("nft -j list table inet weft")).unwrap();
+    let all: Value = serde_json::from_str(&sh("nft -j list ruleset")).unwrap();
     all["nftables"]
         .as_array()
         .unwrap()
@@ -78,22 +90,24 @@ fn nft_shows_the_table_as_it_is_meant() {
     in_netns(|| {
         let mut kernel = Kernel::open().unwrap();
         converge(&mut kernel, &desired(table()));
-        let chains: Vec<_> = shown("chain")
-            .iter()
-            .map(|c| {
-                format!("{} {} {} {}", c["name"], c["type"], c["hook"], c["prio"]).replace('"', "")
-            })
-            .collect();
-        assert_eq!(
-            chains,
-            [
-                "martian filter prerouting -300",
-                "hostports null null null",
-                "hostport-pre nat prerouting -110",
-                "hostport-out nat output -110",
-                "pod-snat nat postrouting 90",
-            ]
-        );
+        let always = [
+            "inet hostports null null null",
+            "inet hostport-pre nat prerouting -110",
+            "inet hostport-out nat output -110",
+            "inet pod-snat nat postrouting 90",
+            "inet loopback filter input 0",
+            "ip6 martian filter prerouting -300",
+        ];
+        let mut with_ipv4 = always.to_vec();
+        with_ipv4.insert(5, "inet martian filter prerouting -300");
+        for (ipv4_sources, expected) in [(true, &with_ipv4[..]), (false, &always)] {
+            let table = NftTable {
+                ipv4_sources,
+                ..table()
+            };
+            converge(&mut kernel, &desired(table));
+            assert_eq!(chains(), expected);
+        }
     });
 }
 
@@ -112,7 +126,7 @@ fn the_rules_are_those_that_nft_makes_of_the_same_text() {
             ..table()
         };
         converge(&mut kernel, &desired(table));
-        sh("nft list table inet weft")
+        sh("nft list ruleset")
     });
     // Comments hold hashes.
     let ours: Vec<_> = ours
@@ -122,7 +136,7 @@ fn the_rules_are_those_that_nft_makes_of_the_same_text() {
     let reference = include_str!("weft.nft");
     let theirs = in_netns(|| {
         sh(&format!("nft -f - <<'EOF'\n{reference}\nEOF"));
-        sh("nft list table inet weft")
+        sh("nft list ruleset")
     });
     assert_eq!(ours, theirs.lines().collect::<Vec<_>>());
 }
@@ -190,6 +204,12 @@ fn damage_by_hand_is_noticed_and_repaired() {
         "nft flush ruleset",
         "nft flush chain inet weft pod-snat",
         "nft flush chain inet weft martian",
+        "nft flush chain ip6 weft martian",
+        "nft flush chain inet weft loopback",
+        "nft flush chain inet weft martian; nft delete chain inet weft martian",
+        "nft delete table ip6 weft",
+        "nft add chain ip6 weft other",
+        "nft add table ip6 weft '{ flags dormant; }'",
         "nft flush chain inet weft pod-snat; nft delete chain inet weft pod-snat",
         "nft add chain inet weft other",
         "nft add rule inet weft pod-snat accept",

@@ -10,23 +10,38 @@ use std::time::Duration;
 
 use common::converge;
 use common::lab::{Lab, Node, Path, host_end, pod_address};
+use rstest::rstest;
+use weft_kernel::nft::NftTable;
 use weft_kernel::testing::{Netns, sh, udp};
-use weft_kernel::{Family, Kernel, State};
+use weft_kernel::{Family, Kernel, Reconciler, Scope, State, Watcher};
 
-/// Two nodes, each with its table and its own way to the other, and without the kernel's own
-/// check of IPv4 sources on the devices of pods.
-fn start(paths: [Path; 2]) -> Lab {
+/// Who checks the sources of IPv4 packets of pods.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Check {
+    /// The chain: the kernel's own check is off.
+    Chain,
+    /// The kernel: there is no chain.
+    Kernel,
+}
+
+/// Two nodes, each with its table and its own way to the other.
+fn start(paths: [Path; 2], check: Check) -> Lab {
     let lab = Lab::new(2);
     for (node, path) in lab.nodes.iter().zip(paths) {
+        let table = NftTable {
+            ipv4_sources: check == Check::Chain,
+            ..lab.table(node.number)
+        };
         let state = State {
-            nft: Some(lab.table(node.number)),
+            nft: Some(table),
             ..lab.desired(node.number, path)
         };
         converge(&mut Kernel::open_in(node.ns.as_fd()).unwrap(), &state);
         let device = host_end();
         node.ns.run(|| {
+            let strict = u8::from(check == Check::Kernel);
             sh(&format!(
-                "sysctl -qw net.ipv4.conf.all.rp_filter=0 net.ipv4.conf.{device}.rp_filter=0"
+                "sysctl -qw net.ipv4.conf.all.rp_filter=0 net.ipv4.conf.{device}.rp_filter={strict}"
             ))
         });
     }
@@ -84,18 +99,81 @@ fn strange() -> Vec<IpAddr> {
     all
 }
 
-#[test]
-fn a_strange_source_is_dropped_and_an_honest_one_passes() {
-    let lab = start([Path::Vxlan(Family::V4); 2]);
+#[rstest]
+fn a_strange_source_is_dropped_and_an_honest_one_passes(
+    #[values(Check::Chain, Check::Kernel)] check: Check,
+    #[values(0, 1)] route_localnet: u8,
+) {
+    let lab = start([Path::Vxlan(Family::V4); 2], check);
     let node = &lab.nodes[0];
+    let setting = format!("net.ipv4.conf.{}.route_localnet", host_end());
+    node.ns
+        .run(|| sh(&format!("sysctl -qw {setting}={route_localnet}")));
     for address in strange() {
         assert_eq!(first(node, address), "own", "{address}");
     }
-    // Without the chain they would get through: the drop is what the test sees.
-    node.ns.run(|| sh("nft flush chain inet weft martian"));
+    // Without the check they would get through: the drop is what the test sees.
+    node.ns.run(|| {
+        sh("nft flush chain ip6 weft martian; nft flush chain inet weft martian || true");
+        sh(&format!(
+            "sysctl -qw net.ipv4.conf.{}.rp_filter=0",
+            host_end()
+        ))
+    });
     for address in strange() {
         assert_eq!(first(node, address), "strange", "{address}");
     }
+}
+
+/// The chain is left out only where the kernel is strict with every pod, and a change is noticed.
+#[test]
+fn whether_the_kernel_checks_is_known() {
+    let lab = Lab::new(1);
+    let node = &lab.nodes[0];
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    let set = |device: &str, value: u8| {
+        let setting = format!("net.ipv4.conf.{device}.rp_filter={value}");
+        node.ns.run(|| sh(&format!("sysctl -qw {setting}")))
+    };
+    let device = host_end().to_string();
+    set("all", 0);
+    set(&device, 1);
+    let mut watcher = node.ns.run(|| {
+        let _entered = runtime.enter();
+        Watcher::open().unwrap()
+    });
+    let mut reconciler = Reconciler::new(Kernel::open_in(node.ns.as_fd()).unwrap());
+    let scope = Scope::default();
+    assert!(!reconciler.checks_sources(), "nothing is known yet");
+    reconciler.observe(&scope).unwrap();
+    assert!(reconciler.checks_sources());
+    for (of, value, strict) in [
+        ("all", 2, false),
+        ("all", 1, true),
+        (&device, 2, false),
+        (&device, 1, true),
+        (&device, 0, false),
+        ("eth0", 0, false),
+        (&device, 1, true),
+    ] {
+        set(of, value);
+        let changes = runtime.block_on(watcher.changed()).unwrap();
+        reconciler.note(&changes);
+        assert_eq!(reconciler.checks_sources(), strict, "{of} {value}");
+        // Read anew, it is the same.
+        reconciler.forget();
+        reconciler.observe(&scope).unwrap();
+        assert_eq!(reconciler.checks_sources(), strict, "{of} {value}");
+    }
+    set(&device, 0);
+    reconciler.note(&runtime.block_on(watcher.changed()).unwrap());
+    assert!(!reconciler.checks_sources());
+    node.ns.run(|| sh(&format!("ip link del {device}")));
+    reconciler.note(&runtime.block_on(watcher.changed()).unwrap());
+    assert!(reconciler.checks_sources(), "it is gone");
 }
 
 /// Packets come by one path while answers go by another: in a change of path that is so.
@@ -106,7 +184,7 @@ fn between_nodes_the_way_back_may_be_another() {
         [Path::Direct(Family::V4), Path::Vxlan(Family::V6)],
         [Path::Vxlan(Family::V6), Path::Vxlan(Family::V4)],
     ] {
-        let lab = start(paths);
+        let lab = start(paths, Check::Kernel);
         for (from, to) in [(0, 1), (1, 0)] {
             let (from, to): (&Node, &Node) = (&lab.nodes[from], &lab.nodes[to]);
             for family in Family::BOTH {
@@ -124,7 +202,7 @@ fn between_nodes_the_way_back_may_be_another() {
 /// address towards the node.
 #[test]
 fn neighbour_discovery_passes() {
-    let lab = start([Path::Vxlan(Family::V4); 2]);
+    let lab = start([Path::Vxlan(Family::V4); 2], Check::Chain);
     let node = &lab.nodes[0];
     let host: Ipv6Addr = "fe80::ff:fe00:1".parse().unwrap();
     let forget = || {

@@ -13,7 +13,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::sleep_until;
 use weft_bgp::rib::PeerId;
 use weft_bgp::session::Connection;
-use weft_bgp::speaker::{Output, Speaker};
+use weft_bgp::speaker::{Output, Reach, Speaker};
 use weft_bgp::wire::Cease;
 
 use crate::answer;
@@ -278,6 +278,7 @@ impl Driver {
                         listen: Vec::new(),
                         peers: BTreeMap::new(),
                         originate: BTreeMap::new(),
+                        links: Vec::new(),
                         costs: HashMap::new(),
                         ..Plan::clone(&plan)
                     }),
@@ -287,8 +288,11 @@ impl Driver {
         };
         let old = std::mem::replace(&mut running.plan, plan.clone());
         let speaker = &mut running.speaker;
-        if old.costs != plan.costs {
-            speaker.set_costs(plan.costs.clone());
+        if (&old.costs, &old.links) != (&plan.costs, &plan.links) {
+            speaker.set_reach(Reach {
+                links: plan.links.clone(),
+                costs: plan.costs.clone(),
+            });
         }
         if old.originate != plan.originate {
             speaker.originate(plan.originate.clone());

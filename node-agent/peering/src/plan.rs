@@ -26,7 +26,9 @@ pub struct Plan {
     pub peers: BTreeMap<IpAddr, PeerPlan>,
     /// What it is the origin of. An unspecified next hop is the one that each BGP peer is to be told.
     pub originate: BTreeMap<IpNet, Attributes>,
-    /// The next hops that can be reached, with the cost of the way to each.
+    /// The subnets of this node: a next hop on one of them costs nothing unless `costs` says otherwise.
+    pub links: Vec<IpNet>,
+    /// The next hops that can be reached besides, with the cost of the way to each.
     pub costs: HashMap<IpAddr, u32>,
 }
 

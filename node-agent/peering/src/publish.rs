@@ -12,6 +12,7 @@ use weft_bgp::rib::{self, PeerId};
 use weft_bgp::route::Family;
 use weft_bgp::session::{Negotiated, State};
 use weft_bgp::speaker::{PeerStatus, Speaker};
+use weft_bgp::wire::PerFamily;
 
 use crate::driver::Peers;
 use crate::plan::{PeerPlan, Plan};
@@ -181,7 +182,7 @@ fn judge(
 }
 
 fn facts(negotiated: &Negotiated) -> Facts {
-    let paths = |families: weft_bgp::wire::PerFamily<bool>| families.ipv4 || families.ipv6;
+    let paths = |families: PerFamily<bool>| families.ipv4 || families.ipv6;
     let long_lived = [negotiated.long_lived.ipv4, negotiated.long_lived.ipv6];
     Facts {
         router_id: negotiated.peer_id,
@@ -191,6 +192,7 @@ fn facts(negotiated: &Negotiated) -> Facts {
         ipv6_next_hops: negotiated.transmit.extended_next_hop,
         restart_time: negotiated
             .graceful_restart
+            .filter(|restart| restart.families != PerFamily::default())
             .map(|restart| restart.restart_time),
         long_lived_time: long_lived
             .into_iter()

@@ -87,8 +87,9 @@ pub const MOUNTS: [HostMount; 5] = [
 
 /// What the agent may do beyond its user, and why.
 /// NET_ADMIN: links, routes, rules, nftables, sysctls. NET_RAW: raw sockets and socket marks of
-/// probes. SYS_ADMIN: entering network namespaces of pods (setns(2) asks for it).
-pub const CAPABILITIES: [&str; 3] = ["NET_ADMIN", "NET_RAW", "SYS_ADMIN"];
+/// probes. SYS_ADMIN: entering network namespaces of pods (setns(2) asks for it). NET_BIND_SERVICE: listening on
+/// the port of BGP.
+pub const CAPABILITIES: [&str; 4] = ["NET_ADMIN", "NET_RAW", "SYS_ADMIN", "NET_BIND_SERVICE"];
 
 impl HostMount {
     const fn new(
@@ -301,6 +302,7 @@ pub fn environment(settings: &AgentSettings, level: LogLevel) -> Vec<EnvVar> {
             }),
             ..EnvVar::default()
         },
+        plain("NAMESPACE", &settings.namespace),
         plain("WEFT_LOG", level),
     ];
     if let Some((host, port)) = &settings.api_server {

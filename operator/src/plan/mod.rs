@@ -1,6 +1,7 @@
 //! The pure half of the operator: from what is observed to what is to be done.
 
 pub mod agent_manifest;
+pub mod bgp_peer;
 pub mod blocks;
 pub mod check;
 pub mod daemonset;
@@ -14,7 +15,7 @@ use std::time::Duration;
 use k8s_openapi::api::apps::v1::DaemonSet;
 use k8s_openapi::api::core::v1::NodeCondition;
 use kube::api::DynamicObject;
-use weft_crds::{IPBlock, NetworkConfig};
+use weft_crds::{BGPPeer, IPBlock, NetworkConfig};
 
 use crate::memory::{Memory, NodeId};
 use crate::observed::{Now, Observed};
@@ -68,6 +69,8 @@ pub enum Action {
     },
     /// Write the status.
     WriteStatus(Box<NetworkConfig>),
+    /// Write the status of a BGPPeer.
+    WriteBgpPeer(Box<BGPPeer>),
     /// Write the status of a config that can't be read.
     Refuse(Box<DynamicObject>),
     /// Say something to people who look at the NetworkConfig.
@@ -143,5 +146,6 @@ pub fn plan(observed: &Observed, memory: &Memory, agent: &AgentSettings, now: No
     garbage::plan(observed, memory, now, &mut plan);
     node_condition::plan(observed, memory, now, &mut plan);
     status::plan(observed, config, &checked, &shortages, now, &mut plan);
+    bgp_peer::plan(observed, config, now, &mut plan);
     plan
 }

@@ -37,7 +37,7 @@ pub fn refuse(unreadable: &Unreadable, now: Now, plan: &mut Plan) {
     let generation = object.metadata.generation;
     let after: Vec<Condition> = [verdict(READY, "False"), verdict(STALLED, "True")]
         .into_iter()
-        .map(|verdict| dated(verdict, &before, generation, now))
+        .map(|verdict| dated(verdict, &before.conditions, generation, now))
         .collect();
     if after == before.conditions {
         return;
@@ -51,11 +51,11 @@ pub fn refuse(unreadable: &Unreadable, now: Now, plan: &mut Plan) {
 }
 
 /// What a condition says, before it is compared with what it said.
-struct Verdict {
-    type_: &'static str,
-    status: &'static str,
-    reason: String,
-    message: String,
+pub(super) struct Verdict {
+    pub(super) type_: &'static str,
+    pub(super) status: &'static str,
+    pub(super) reason: String,
+    pub(super) message: String,
 }
 
 /// Adds the write of the status, if it changes, and announcements of what changed.
@@ -120,6 +120,7 @@ fn status(
             ready,
             summary: format!("{ready}/{total}"),
         }),
+        service_cidrs: service_cidrs(observed, before),
         pools: checked
             .pools
             .iter()
@@ -127,9 +128,18 @@ fn status(
             .collect(),
         conditions: verdicts(observed, config, checked, shortages, &lagging)
             .into_iter()
-            .map(|verdict| dated(verdict, before, generation, now))
+            .map(|verdict| dated(verdict, &before.conditions, generation, now))
             .collect(),
     }
+}
+
+/// What was known stays while they can't be read.
+fn service_cidrs(observed: &Observed, before: &NetworkConfigStatus) -> Vec<String> {
+    if observed.service_cidrs.is_empty() {
+        return before.service_cidrs.clone();
+    }
+    let ranges = observed.service_cidrs.iter();
+    ranges.map(IpNet::to_string).collect()
 }
 
 /// Why a node doesn't count as ready. None: it does.
@@ -297,7 +307,7 @@ fn addresses(config: &NetworkConfig, checked: &Checked, shortages: &[Shortage]) 
     }
 }
 
-fn list(items: impl Iterator<Item = String>, separator: &str) -> String {
+pub(super) fn list(items: impl Iterator<Item = String>, separator: &str) -> String {
     let mut items: Vec<String> = items.collect();
     let more = items.len().saturating_sub(NAMES);
     if more > 0 {
@@ -308,13 +318,13 @@ fn list(items: impl Iterator<Item = String>, separator: &str) -> String {
 }
 
 /// A condition keeps its time while its status is the same.
-fn dated(
+pub(super) fn dated(
     verdict: Verdict,
-    before: &NetworkConfigStatus,
+    before: &[Condition],
     generation: Option<i64>,
     now: Now,
 ) -> Condition {
-    let earlier = before.conditions.iter().find(|c| c.type_ == verdict.type_);
+    let earlier = before.iter().find(|c| c.type_ == verdict.type_);
     let since = earlier
         .filter(|c| c.status == verdict.status)
         .map(|c| c.last_transition_time.clone());

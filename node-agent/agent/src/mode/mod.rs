@@ -3,6 +3,7 @@
 //! Everything that does not depend on the path (addresses, policy, masquerade, pods) is elsewhere,
 //! in [`crate::network`], and is the same in every mode.
 
+mod bgp;
 mod overlay;
 
 use std::collections::BTreeMap;
@@ -10,9 +11,13 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use serde::{Deserialize, Serialize};
+use weft_crds::{Mode, NodeBgp, Problem};
 use weft_kernel::{DeviceName, Family, FdbKey, Mac, NeighbourKey, Nexthop, Vxlan};
+use weft_peering::{Plan, View};
 
-use crate::cluster::{Config, Endpoint, Peer};
+pub use bgp::Known;
+
+use crate::cluster::{Config, Endpoint, OwnNode, Peer};
 
 /// A way for packets to get from this node to one peer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -21,6 +26,8 @@ pub enum Path {
     Vxlan,
     /// By a route to the address of the peer in the underlay.
     Direct,
+    /// By way of routers that announce its blocks.
+    Routed,
 }
 
 impl Path {
@@ -30,6 +37,7 @@ impl Path {
         match self {
             Path::Vxlan => 1,
             Path::Direct => 2,
+            Path::Routed => 3,
         }
     }
 }
@@ -56,6 +64,12 @@ pub struct Paths {
     pub fdb: BTreeMap<FdbKey, std::net::IpAddr>,
     /// For each peer and address family of pods.
     pub peers: Vec<PeerPaths>,
+    /// Routes that lead out of the cluster, with the next hops that share their packets.
+    pub routes: BTreeMap<IpNet, Vec<Nexthop>>,
+    /// What is not known yet may be what the kernel still has: nothing that leads anywhere is removed.
+    pub held: bool,
+    /// What is wrong, for the admin.
+    pub problems: Vec<Problem>,
 }
 
 /// How to reach one peer with packets of one address family.
@@ -65,8 +79,8 @@ pub struct PeerPaths {
     pub peer: String,
     /// The family of the pods' addresses.
     pub family: Family,
-    /// Each path that the peer accepts packets on.
-    pub open: BTreeMap<Path, Nexthop>,
+    /// Each path that the peer accepts packets on, with the next hops that share them; at least one.
+    pub open: BTreeMap<Path, Vec<Nexthop>>,
     /// The one that is used; one of `open`.
     pub send: Path,
 }
@@ -74,14 +88,36 @@ pub struct PeerPaths {
 /// Bytes that the mode adds to a packet which leaves the node `endpoint`.
 pub fn overhead(config: &Config, endpoint: &Endpoint) -> u32 {
     match config.mode {
-        weft_crds::Mode::Overlay => overlay::overhead(endpoint),
+        Mode::Overlay => overlay::overhead(endpoint),
+        Mode::BGP => 0,
     }
 }
 
-/// The paths from this node to its peers.
-pub fn paths(config: &Config, here: &Here, peers: &[Peer]) -> Paths {
+/// The paths from this node to its peers, going by what was learned by BGP, if the mode asks for that. `former` are
+/// those of before.
+pub fn paths(config: &Config, here: &Here, peers: &[Peer], view: &View, former: &Paths) -> Paths {
     match config.mode {
-        weft_crds::Mode::Overlay => overlay::paths(config, here, peers),
+        Mode::Overlay => overlay::paths(config, here, peers),
+        Mode::BGP => bgp::paths(config, here, peers, view, former),
+    }
+}
+
+/// How a node takes part in BGP, if it does.
+pub fn bgp_of(config: &Config, own: &OwnNode) -> Option<NodeBgp> {
+    match config.mode {
+        Mode::Overlay => None,
+        Mode::BGP => Some(bgp::own(config, own)),
+    }
+}
+
+/// Who to speak BGP with and what to say, if anything; and what is wrong with what was asked for.
+pub fn sessions(known: &Known) -> (Option<Plan>, Vec<Problem>) {
+    match known.config.mode {
+        Mode::Overlay => (None, Vec::new()),
+        Mode::BGP => {
+            let (plan, problems) = bgp::plan(known);
+            (Some(plan), problems)
+        }
     }
 }
 

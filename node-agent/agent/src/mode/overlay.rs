@@ -3,6 +3,7 @@
 //! Each peer is one permanent neighbour for each address family and one FDB entry. Packets to peers
 //! on the same subnet go directly if the config says so; they are accepted in VXLAN all the same.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use weft_crds::Encapsulation;
@@ -84,15 +85,13 @@ fn peer_paths(
     device: DeviceName,
     gateway: IpAddr,
 ) -> PeerPaths {
-    let mut open = [(Path::Vxlan, Nexthop::onlink(gateway, device))]
-        .into_iter()
-        .collect();
+    let mut open = BTreeMap::from([(Path::Vxlan, vec![Nexthop::onlink(gateway, device)])]);
     let mut send = Path::Vxlan;
     if here.endpoint.shares_subnet(&peer.endpoint, family)
         && let Some(address) = peer.endpoint.underlay(family)
     {
-        let open: &mut std::collections::BTreeMap<_, _> = &mut open;
-        open.insert(Path::Direct, Nexthop::onlink(address.addr(), here.device));
+        let nexthop = Nexthop::onlink(address.addr(), here.device);
+        open.insert(Path::Direct, vec![nexthop]);
         if config.encapsulation == Encapsulation::CrossSubnet {
             send = Path::Direct;
         }

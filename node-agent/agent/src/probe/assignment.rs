@@ -44,11 +44,11 @@ impl Assignment {
             let endpoint = endpoints.get(paths.peer.as_str());
             let address = endpoint.and_then(|peer| peer.probe_address(paths.family));
             address.into_iter().flat_map(move |address| {
-                paths.open.iter().map(move |(path, nexthop)| {
+                paths.open.iter().map(move |(path, nexthops)| {
                     let key = key(&paths.peer, paths.family, Channel::Path(*path));
                     let target = Target {
                         address,
-                        device: Some(nexthop.device),
+                        device: nexthops.first().map(|nexthop| nexthop.device),
                         size,
                     };
                     (key, target)
@@ -90,7 +90,13 @@ mod tests {
             peer("b", 2, "192.0.2.2/24"),
             peer("c", 3, "198.51.100.3/24"),
         ];
-        let paths = mode::paths(&config(Encapsulation::Always), &here(1), &peers);
+        let paths = mode::paths(
+            &config(Encapsulation::Always),
+            &here(1),
+            &peers,
+            &weft_peering::View::default(),
+            &mode::Paths::default(),
+        );
         let assignment = Assignment::of(&peers, &paths, 1450);
         let of = |name: &str| {
             let targets = assignment.targets.iter();

@@ -23,10 +23,15 @@ pub fn from_mesh(pools: &[IpNet]) -> Policy {
     Policy::new(vec![Rule::new(vec![Match::Within(inside)], Then::Accept)])
 }
 
-/// What is believed of a router: what `filter` accepts, but nothing that overlaps a reserved, link-local, loopback or
-/// multicast range, and a default route only if `default_route`.
-pub fn from_router(reserved: &Reserved, default_route: bool, filter: Vec<Rule>) -> Policy {
-    let mut rules = Vec::new();
+/// What is believed of a router: what `first` accepts, then what `filter` does, but of this nothing that overlaps a
+/// reserved, link-local, loopback or multicast range, and a default route only if `default_route`.
+pub fn from_router(
+    first: Vec<Rule>,
+    reserved: &Reserved,
+    default_route: bool,
+    filter: Vec<Rule>,
+) -> Policy {
+    let mut rules = first;
     if !default_route {
         let default = EVERYTHING.map(PrefixRange::only).to_vec();
         rules.push(Rule::new(vec![Match::Within(default)], Then::Reject));

@@ -196,7 +196,7 @@ fn mesh(#[case] prefix: &str, #[case] accepted: bool) {
 #[case::multicast6("ff02::/16", false)]
 fn router(#[case] prefix: &str, #[case] accepted: bool) {
     for default_route in [false, true] {
-        let policy = from_router(&reserved(), default_route, accept());
+        let policy = from_router(vec![], &reserved(), default_route, accept());
         assert_eq!(policy.judge(&net(prefix), &route()).is_some(), accepted);
     }
 }
@@ -206,7 +206,7 @@ fn router(#[case] prefix: &str, #[case] accepted: bool) {
 #[case("::/0")]
 fn default_route_only_when_asked_for(#[case] prefix: &str) {
     for asked in [false, true] {
-        let policy = from_router(&reserved(), asked, accept());
+        let policy = from_router(vec![], &reserved(), asked, accept());
         assert_eq!(policy.judge(&net(prefix), &route()).is_some(), asked);
     }
 }
@@ -251,7 +251,7 @@ proptest! {
     #[test]
     fn router_never_overlaps(prefix in prop_oneof![any_net(), near_net()], default_route: bool) {
         let known = reserved();
-        let accepted = from_router(&known, default_route, accept()).judge(&prefix, &route()).is_some();
+        let accepted = from_router(vec![], &known, default_route, accept()).judge(&prefix, &route()).is_some();
         let ours = [known.pools, known.services, known.nodes].concat();
         let overlaps = |net: &IpNet| net.contains(&prefix) || prefix.contains(net);
         if prefix.prefix_len() == 0 {
@@ -263,8 +263,8 @@ proptest! {
 
     #[test]
     fn a_filter_cannot_widen_the_guard(prefix in near_net(), default_route: bool) {
-        let guard = from_router(&reserved(), default_route, accept());
-        let none = from_router(&reserved(), default_route, vec![]);
+        let guard = from_router(vec![], &reserved(), default_route, accept());
+        let none = from_router(vec![], &reserved(), default_route, vec![]);
         prop_assert_eq!(none.judge(&prefix, &route()), None);
         let edits = guard.judge(&prefix, &route());
         prop_assert!(edits.is_none_or(|edits| edits.is_empty()));

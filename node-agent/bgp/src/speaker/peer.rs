@@ -39,6 +39,9 @@ pub struct PeerConfig {
     pub import: Option<Arc<Policy>>,
     /// What it is told. Without one: all over iBGP, over eBGP only what is originated here.
     pub export: Option<Arc<Policy>>,
+    /// How many times this AS may be in the path of what it announces (RFC 4271, section 9.1.2, says: not once). More
+    /// than that is a loop.
+    pub own_as_allowed: u8,
     /// How many prefixes of each family it may announce.
     pub limit: PerFamily<Option<Limit>>,
     /// How many paths to a prefix it is told, if it wants more than the best (RFC 7911).
@@ -222,7 +225,7 @@ impl Slot {
             address: self.config.address,
             router_id: self.router_id,
             import: self.config.import.clone(),
-            own_as_allowed: 0,
+            own_as_allowed: self.config.own_as_allowed,
             limit_ipv4: self.config.limit.ipv4,
             limit_ipv6: self.config.limit.ipv6,
         }

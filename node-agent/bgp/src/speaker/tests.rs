@@ -70,6 +70,7 @@ fn config(here: usize, there: usize) -> PeerConfig {
         import: None,
         export: None,
         limit: PerFamily::default(),
+        own_as_allowed: 0,
         add_path: None,
         keep: Keep::UntilReturn,
     }
@@ -132,7 +133,10 @@ impl Network {
         pairs: &[(usize, usize)],
         edit: &impl Fn(usize, usize, &mut PeerConfig),
     ) {
-        speaker.set_costs((0..16).map(|n| (address(n).into(), 1)).collect());
+        speaker.set_reach(Reach {
+            costs: (0..16).map(|n| (address(n).into(), 1)).collect(),
+            ..Reach::default()
+        });
         speaker.originate([(prefix(n), originated())].into());
         for (a, b) in pairs {
             let there = match n {
@@ -503,9 +507,10 @@ fn a_peer_that_is_no_longer_configured_is_forgotten() {
 #[test]
 fn unreachable_next_hops_are_not_selected() {
     let mut network = Network::new(3, &Network::mesh(3), |_, _, _| {});
-    network
-        .speaker(0)
-        .set_costs([(address(2).into(), 1)].into());
+    network.speaker(0).set_reach(Reach {
+        costs: [(address(2).into(), 1)].into(),
+        ..Reach::default()
+    });
     network.run(Duration::from_secs(1));
     assert_eq!(network.route(0, &prefix(1)), None);
     assert!(network.route(0, &prefix(2)).is_some());

@@ -7,7 +7,7 @@ use nix::libc::{NLM_F_APPEND as APPEND, NLM_F_CREATE as CREATE, NLM_F_EXCL as EX
 
 use super::conntrack;
 use super::elements::{Element, hairpin, of_hostport, ranges};
-use super::layout::{CHAINS, ChainLayout, FLAG_MAP, SetLayout, rules, set_names, sets};
+use super::layout::{ChainLayout, FLAG_MAP, SetLayout, chains, rules, set_names, sets};
 use super::uapi::*;
 use super::userdata;
 use super::value::{Change, HostPort, HostPortKey, NftTable, pods};
@@ -62,8 +62,8 @@ pub(super) fn transact(netfilter: &mut Connection, messages: &[Message]) -> Resu
 fn messages(change: &Change) -> Vec<Message> {
     match change {
         Change::Create(table) => create(table),
-        Change::Rebuild(table) => [vec![delete()], create(table)].concat(),
-        Change::Delete => vec![delete()],
+        Change::Rebuild(table) => [clear(Table::Inet), create(table)].concat(),
+        Change::Delete => Table::BOTH.into_iter().flat_map(clear).collect(),
         Change::Update {
             pools,
             remove,
@@ -143,21 +143,30 @@ fn elements(kind: u16, mut elements: Vec<Element>, messages: &mut Vec<Message>) 
     }
 }
 
-fn delete() -> Message {
-    let mut table = request(DELTABLE, 0);
-    table.text(TABLE_NAME, TABLE);
-    ("table".into(), table)
+/// Deletes a table whether it is there or not: it is made first.
+fn clear(table: Table) -> Vec<Message> {
+    [(NEWTABLE, CREATE), (DELTABLE, 0)]
+        .map(|(kind, flags)| {
+            let mut message = request_in(table, kind, flags);
+            message.text(TABLE_NAME, TABLE);
+            ("table".into(), message)
+        })
+        .into()
 }
 
 fn create(value: &NftTable) -> Vec<Message> {
-    let mut table = request(NEWTABLE, CREATE | EXCL);
-    table.text(TABLE_NAME, TABLE).be32(TABLE_FLAGS, 0);
-    let mut messages = vec![("table".into(), table)];
+    // Of two that make the tables at the same time one is refused, by the first of them.
+    let mut messages = clear(Table::Ip6);
+    messages.extend(Table::BOTH.map(|table| {
+        let mut message = request_in(table, NEWTABLE, CREATE | EXCL);
+        message.text(TABLE_NAME, TABLE).be32(TABLE_FLAGS, 0);
+        ("table".into(), message)
+    }));
     messages.extend((1..).zip(sets()).map(|(id, set)| create_set(id, &set)));
-    messages.extend(CHAINS.iter().map(create_chain));
+    messages.extend(chains(value).iter().map(create_chain));
     for (index, rule) in rules(value).into_iter().enumerate() {
         let comment = userdata::comment(value, index, &rule);
-        let mut message = request(NEWRULE, CREATE | APPEND);
+        let mut message = request_in(rule.table, NEWRULE, CREATE | APPEND);
         message.text(RULE_TABLE, TABLE).text(RULE_CHAIN, rule.chain);
         message.nest(RULE_EXPRESSIONS, |list| {
             list.raw(rule.expressions.0.body());
@@ -198,7 +207,7 @@ fn create_set(id: u32, set: &SetLayout) -> Message {
 }
 
 fn create_chain(chain: &ChainLayout) -> Message {
-    let mut message = request(NEWCHAIN, CREATE | EXCL);
+    let mut message = request_in(chain.table, NEWCHAIN, CREATE | EXCL);
     message
         .text(CHAIN_TABLE, TABLE)
         .text(CHAIN_NAME, chain.name);

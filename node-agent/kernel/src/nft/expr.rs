@@ -105,6 +105,16 @@ impl Rule {
         )
     }
 
+    /// Only packets that go back along a connection which began the other way.
+    pub(super) fn answering(self) -> Self {
+        let direction = 1; // NFT_CT_DIRECTION
+        let reply = 1; // IP_CT_DIR_REPLY
+        self.add("ct", |ct| {
+            ct.be32(1, REGISTER).be32(2, direction);
+        })
+        .compare(REGISTER, true, &[reply])
+    }
+
     /// Only packets whose source isn't reached through the device that they came in by.
     pub(super) fn routed_elsewhere(self) -> Self {
         let result = 1; // NFT_FIB_RESULT_OIF

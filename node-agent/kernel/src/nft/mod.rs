@@ -1,7 +1,9 @@
-//! The nftables table `inet weft`: source addresses that survive a change of path,
-//! masquerading of what leaves the cluster, and host ports.
+//! The nftables tables. `inet weft`: source addresses that survive a change of path,
+//! masquerading of what leaves the cluster, and host ports. `ip6 weft`: the sources of pods' IPv6
+//! packets. It is a table of its own so that IPv4 packets, whose sources the kernel itself can
+//! check, do not pay for a chain in their way.
 //!
-//! The table is a value ([`NftTable`]), compared with what the kernel has and changed by
+//! Both are one value ([`NftTable`]), compared with what the kernel has and changed by
 //! one transaction. The sets `pools4` and `pools6` and the maps of host ports change
 //! element by element; rules never do.
 

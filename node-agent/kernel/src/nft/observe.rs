@@ -3,7 +3,7 @@
 use nix::errno::Errno;
 
 use super::elements::{Raw, hairpin, read, read_hostport, read_ranges};
-use super::layout::{CHAINS, SetLayout, rules, set_names, sets};
+use super::layout::{SetLayout, chains, rules, set_names, sets};
 use super::uapi::*;
 use super::userdata;
 use super::value::{NftTable, pods};
@@ -12,37 +12,38 @@ use crate::state::Family;
 
 const NF_ACCEPT: u32 = 1;
 
-/// A chain: name, type, hook number, priority, policy.
-type Chain = (String, Option<(String, u32, i32)>, u32);
+/// A chain: table, name, type, hook number, priority, policy.
+type Chain = (Table, String, Option<(String, u32, i32)>, u32);
 
-/// What the kernel has of the table; `None` if there is none.
+/// What the kernel has of the tables; `None` if there is neither.
 pub(crate) fn observe(netfilter: &mut Connection) -> Result<Option<NftTable>, Error> {
-    let mut get = request(GETTABLE, 0);
-    get.text(TABLE_NAME, TABLE);
-    let mut flags = None;
-    let outcome = netfilter.get(&get, |message| {
-        flags = message
-            .after(4)
-            .map(|(_, table)| table.be32(TABLE_FLAGS).unwrap_or(0));
-    });
-    match outcome {
-        Err(error) if error.errno() == Some(Errno::ENOENT) => return Ok(None),
-        outcome => outcome?,
+    let [inet, ip6] = Table::BOTH.map(|table| flags(netfilter, table));
+    let flags = [inet?, ip6?];
+    if flags == [None; 2] {
+        return Ok(None);
     }
     let mut table = NftTable {
         masquerade_mark: 0,
         ..NftTable::default()
     };
-    let comments = netfilter.dump(&of_table(GETRULE, RULE_TABLE), read_rule)?;
+    let mut comments = Vec::new();
+    for table in Table::BOTH {
+        comments.extend(netfilter.dump(&of_table(table, GETRULE, RULE_TABLE), read_rule)?);
+    }
     if let Some(made_from) = comments
         .first()
         .and_then(|(_, comment)| userdata::parse(comment))
     {
-        (table.masquerade_mark, table.node_v4, table.node_v6) = made_from;
+        (
+            table.masquerade_mark,
+            table.node_v4,
+            table.node_v6,
+            table.ipv4_sources,
+        ) = made_from;
     }
-    table.intact = flags == Some(0)
+    table.intact = flags == [Some(0); 2]
         && comments == expected_comments(&table)
-        && chains_intact(netfilter)?
+        && chains_intact(netfilter, &table)?
         && sets_intact(netfilter)?;
     if table.intact {
         read_elements(netfilter, &mut table)?;
@@ -50,15 +51,31 @@ pub(crate) fn observe(netfilter: &mut Connection) -> Result<Option<NftTable>, Er
     Ok(Some(table))
 }
 
-fn of_table(kind: u16, attribute: u16) -> Request {
-    let mut get = request(kind, 0);
+/// The flags of a table, if it is there.
+fn flags(netfilter: &mut Connection, table: Table) -> Result<Option<u32>, Error> {
+    let mut flags = None;
+    let outcome = netfilter.get(&of_table(table, GETTABLE, TABLE_NAME), |message| {
+        flags = message
+            .after(4)
+            .map(|(_, table)| table.be32(TABLE_FLAGS).unwrap_or(0));
+    });
+    match outcome {
+        Err(error) if error.errno() == Some(Errno::ENOENT) => Ok(None),
+        outcome => outcome.map(|()| flags),
+    }
+}
+
+fn of_table(table: Table, kind: u16, attribute: u16) -> Request {
+    let mut get = request_in(table, kind, 0);
     get.text(attribute, TABLE);
     get
 }
 
-/// Whether a notification is about the table or something in it.
+/// Whether a notification is about one of the tables or something in it.
 pub(crate) fn is_about_our_table(message: Message<'_>) -> bool {
-    let ours = |(header, attributes): (&[u8], _)| header[0] == NFPROTO_INET && is_ours(attributes);
+    let ours = |(header, attributes): (&[u8], _)| {
+        Table::BOTH.iter().any(|table| table.family() == header[0]) && is_ours(attributes)
+    };
     message.kind != NEWGEN && message.after(4).is_some_and(ours)
 }
 
@@ -85,16 +102,20 @@ fn expected_comments(table: &NftTable) -> Vec<(String, String)> {
         .collect()
 }
 
-fn chains_intact(netfilter: &mut Connection) -> Result<bool, Error> {
-    let mut found = netfilter.dump(&of_table(GETCHAIN, CHAIN_TABLE), read_chain)?;
-    let mut expected: Vec<Chain> = CHAINS
+fn chains_intact(netfilter: &mut Connection, value: &NftTable) -> Result<bool, Error> {
+    let mut found = Vec::new();
+    for table in Table::BOTH {
+        let read = |message: Message<'_>| read_chain(table, message);
+        found.extend(netfilter.dump(&of_table(table, GETCHAIN, CHAIN_TABLE), read)?);
+    }
+    let mut expected: Vec<Chain> = chains(value)
         .iter()
         .map(|chain| {
             let base = chain
                 .base
                 .map(|(kind, hook, priority)| (kind.into(), hook, priority));
             let policy = if base.is_some() { NF_ACCEPT } else { 0 };
-            (chain.name.into(), base, policy)
+            (chain.table, chain.name.into(), base, policy)
         })
         .collect();
     found.sort();
@@ -102,7 +123,7 @@ fn chains_intact(netfilter: &mut Connection) -> Result<bool, Error> {
     Ok(found == expected)
 }
 
-fn read_chain(message: Message<'_>) -> Option<Chain> {
+fn read_chain(table: Table, message: Message<'_>) -> Option<Chain> {
     let (_, chain) = message.after(4).filter(|(_, chain)| is_ours(*chain))?;
     let hook = chain.nested(CHAIN_HOOK);
     let base = hook.be32(HOOK_NUMBER).map(|number| {
@@ -110,6 +131,7 @@ fn read_chain(message: Message<'_>) -> Option<Chain> {
         (chain.text(CHAIN_TYPE).unwrap_or_default(), number, priority)
     });
     Some((
+        table,
         chain.text(CHAIN_NAME)?,
         base,
         chain.be32(CHAIN_POLICY).unwrap_or(0),
@@ -117,7 +139,7 @@ fn read_chain(message: Message<'_>) -> Option<Chain> {
 }
 
 fn sets_intact(netfilter: &mut Connection) -> Result<bool, Error> {
-    let mut found = netfilter.dump(&of_table(GETSET, SET_TABLE), |message| {
+    let mut found = netfilter.dump(&of_table(Table::Inet, GETSET, SET_TABLE), |message| {
         let (_, set) = message.after(4).filter(|(_, set)| is_ours(*set))?;
         let number = |kind| set.be32(kind).unwrap_or(0);
         let lengths = (number(SET_KEY_LENGTH), number(SET_DATA_LENGTH));
@@ -165,7 +187,7 @@ fn read_elements(netfilter: &mut Connection, table: &mut NftTable) -> Result<(),
 }
 
 fn dump(netfilter: &mut Connection, set: &str) -> Result<Vec<Raw>, Error> {
-    let mut get = of_table(GETSETELEM, ELEMENTS_TABLE);
+    let mut get = of_table(Table::Inet, GETSETELEM, ELEMENTS_TABLE);
     get.text(ELEMENTS_SET, set);
     let lists = netfilter.dump(&get, |message| {
         let (_, list) = message.after(4)?;

@@ -1,9 +1,10 @@
 //! Numbers of nftables' netlink interface, with the names of `linux/netfilter/*.h`.
 
+use nix::libc;
+
 use crate::netlink::Request;
 
 const SUBSYSTEM: u16 = 10;
-pub(super) const NFPROTO_INET: u8 = 1;
 
 pub(super) const NEWTABLE: u16 = SUBSYSTEM << 8;
 pub(super) const GETTABLE: u16 = SUBSYSTEM << 8 | 1;
@@ -52,13 +53,39 @@ pub(super) const ELEMENT_FLAGS: u16 = 3;
 pub(super) const ELEMENT_INTERVAL_END: u32 = 1;
 pub(super) const DATA_VALUE: u16 = 1;
 
-/// The name of the table.
+/// The name of both tables.
 pub(super) const TABLE: &str = "weft";
 
-/// A request about something of family inet.
+/// Which of the two tables.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Table {
+    /// `inet weft`, for both families.
+    Inet,
+    /// `ip6 weft`: IPv4 packets do not even come by.
+    Ip6,
+}
+
+impl Table {
+    pub(super) const BOTH: [Self; 2] = [Self::Inet, Self::Ip6];
+
+    /// Its family's number, `NFPROTO_*`.
+    pub(super) fn family(self) -> u8 {
+        match self {
+            Self::Inet => libc::NFPROTO_INET as u8,
+            Self::Ip6 => libc::NFPROTO_IPV6 as u8,
+        }
+    }
+}
+
+/// A request about something of table `inet weft`.
 pub(super) fn request(kind: u16, flags: i32) -> Request {
+    request_in(Table::Inet, kind, flags)
+}
+
+/// A request about something of a table.
+pub(super) fn request_in(table: Table, kind: u16, flags: i32) -> Request {
     // struct nfgenmsg: family, version, resource id.
-    Request::new(kind, flags, &[NFPROTO_INET, 0, 0, 0])
+    Request::new(kind, flags, &[table.family(), 0, 0, 0])
 }
 
 /// What opens and closes a transaction.

@@ -29,12 +29,15 @@ fn made_from(table: &NftTable) -> String {
     if let Some(v6) = table.node_v6 {
         text.push_str(&format!("; v6 {v6}"));
     }
+    if table.ipv4_sources {
+        text.push_str("; IPv4 sources");
+    }
     text
 }
 
-/// Reads what the rules were made from: mark and node pod addresses.
-pub(super) fn parse(comment: &str) -> Option<(u32, Option<Ipv4Addr>, Option<Ipv6Addr>)> {
-    let mut found = (None, None, None);
+/// Reads what the rules were made from: mark, node pod addresses, whether IPv4 sources are checked.
+pub(super) fn parse(comment: &str) -> Option<(u32, Option<Ipv4Addr>, Option<Ipv6Addr>, bool)> {
+    let mut found = (None, None, None, false);
     for part in comment.split("; ") {
         match part.split_once(' ') {
             Some(("mark", mark)) => {
@@ -42,10 +45,11 @@ pub(super) fn parse(comment: &str) -> Option<(u32, Option<Ipv4Addr>, Option<Ipv6
             }
             Some(("v4", v4)) => found.1 = v4.parse().ok(),
             Some(("v6", v6)) => found.2 = v6.parse().ok(),
+            Some(("IPv4", "sources")) => found.3 = true,
             _ => {}
         }
     }
-    Some((found.0?, found.1, found.2))
+    Some((found.0?, found.1, found.2, found.3))
 }
 
 /// A comment in nft's format: type, length, text with its zero.

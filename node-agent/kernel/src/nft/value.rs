@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::state::Family;
 
-/// What the table `inet weft` has to do.
+/// What the tables `inet weft` and `ip6 weft` have to do.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NftTable {
     /// The cluster's address ranges, both families.
@@ -20,6 +20,10 @@ pub struct NftTable {
     pub node_v6: Option<Ipv6Addr>,
     /// The mark with which kube-proxy asks for masquerading (one bit).
     pub masquerade_mark: u32,
+    /// The sources of IPv4 packets of pods are checked here, because the kernel's own check (`rp_filter`) is
+    /// not strict on every device of a pod. Every packet pays for it, so only then.
+    #[serde(default = "yes")]
+    pub ipv4_sources: bool,
     /// Ports of this node which lead to pods.
     #[serde(with = "crate::state::pairs")]
     pub hostports: BTreeMap<HostPortKey, HostPortTarget>,
@@ -40,6 +44,7 @@ impl Default for NftTable {
             node_v4: None,
             node_v6: None,
             masquerade_mark: 0x4000,
+            ipv4_sources: true,
             hostports: BTreeMap::new(),
             intact: true,
         }
@@ -54,7 +59,12 @@ impl NftTable {
 
     /// What the text of the rules depends on.
     fn parameters(&self) -> impl PartialEq {
-        (self.node_v4, self.node_v6, self.masquerade_mark)
+        (
+            self.node_v4,
+            self.node_v6,
+            self.masquerade_mark,
+            self.ipv4_sources,
+        )
     }
 }
 
@@ -110,9 +120,9 @@ pub enum Change {
 impl fmt::Display for Change {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Create(_) => write!(f, "create nftables table inet weft"),
-            Self::Rebuild(_) => write!(f, "rebuild nftables table inet weft"),
-            Self::Delete => write!(f, "delete nftables table inet weft"),
+            Self::Create(_) => write!(f, "create nftables tables inet weft and ip6 weft"),
+            Self::Rebuild(_) => write!(f, "rebuild nftables tables inet weft and ip6 weft"),
+            Self::Delete => write!(f, "delete nftables tables inet weft and ip6 weft"),
             Self::Update {
                 pools, remove, add, ..
             } => {

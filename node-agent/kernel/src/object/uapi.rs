@@ -39,6 +39,7 @@ pub(crate) const NHA_GATEWAY: u16 = 6;
 
 // linux/netconf.h
 pub(crate) const RTM_NEWNETCONF: u16 = 80;
+pub(crate) const RTM_GETNETCONF: u16 = 82;
 pub(crate) const NETCONFA_IFINDEX: u16 = 1;
 pub(crate) const NETCONFA_FORWARDING: u16 = 2;
 pub(crate) const NETCONFA_RP_FILTER: u16 = 3;

@@ -10,6 +10,7 @@ use super::model::{consistent, step};
 use super::*;
 use crate::names::Mac;
 use crate::nft::{HostPort, HostPortKey, HostPortTarget, NftTable};
+use crate::part::Part;
 use crate::record::record;
 use crate::state::{
     FdbKey, NeighbourKey, Nexthop, OwnAddress, Route, RouteKey, Setting, SettingKey,
@@ -250,6 +251,26 @@ proptest! {
             }
         }
         prop_assert_eq!(state, result_of(&desired, &observed));
+    }
+
+    #[test]
+    fn where_nothing_else_differs_the_plan_for_a_part_is_the_plan((observed, desired) in a_pair(), more in a_state()) {
+        let desired = State { vxlans: observed.vxlans.clone(), ..desired };
+        let differing = |part: &Part, a: &State, b: &State| {
+            let mut part = part.clone();
+            part.neighbours.retain(|key| a.neighbours.get(key) != b.neighbours.get(key));
+            part.fdb.retain(|key| a.fdb.get(key) != b.fdb.get(key));
+            part.nexthops.retain(|key| a.nexthops.get(key) != b.nexthops.get(key));
+            part.routes.retain(|key| a.routes.get(key) != b.routes.get(key));
+            part
+        };
+        let mut all = Part::of(&observed);
+        all.add(&Part::of(&desired));
+        let mut part = differing(&all, &observed, &desired);
+        let whole = plan(&desired, &observed);
+        prop_assert_eq!(&plan(&desired.only(&part), &observed.only(&part)), &whole);
+        part.add(&Part::of(&more));
+        prop_assert_eq!(plan(&desired.only(&part), &observed.only(&part)), whole);
     }
 
     #[test]

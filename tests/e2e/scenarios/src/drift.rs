@@ -52,6 +52,11 @@ const DEEDS: &[(&str, &str, &str)] = &[
         "nft --stateless list table inet weft",
     ),
     (
+        "nft_ipv6",
+        "nft delete table ip6 weft",
+        "nft --stateless list table ip6 weft",
+    ),
+    (
         "nft_set",
         "nft flush set inet weft pools4",
         "nft --stateless list table inet weft",

@@ -5,19 +5,11 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::net::IpAddr;
 
+use weft_crds::NodeBgp;
 use weft_kernel::Family;
 use weft_kernel::tcp::Hops;
 
 use crate::cluster::{Endpoint, Peer};
-
-/// How a node takes part in BGP.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Speaker {
-    /// Its AS number.
-    pub asn: u32,
-    /// Whether it passes routes on between the others of its AS (RFC 4456).
-    pub reflects: bool,
-}
 
 /// How nodes find each other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -94,15 +86,15 @@ pub struct Topology {
 /// What the topology of a node follows from.
 pub struct Inputs<'a> {
     /// This node.
-    pub speaker: Speaker,
+    pub own: NodeBgp,
     /// How others reach it.
     pub endpoint: &'a Endpoint,
     /// How nodes find each other.
     pub nodes: Nodes,
     /// The TCP port of all nodes.
     pub port: u16,
-    /// The other nodes, each with how it takes part once it has said so.
-    pub peers: &'a [(Peer, Option<Speaker>)],
+    /// The other nodes.
+    pub peers: &'a [Peer],
     /// The routers that this node is told to speak with, in the order of their names.
     pub routers: &'a [Router],
 }
@@ -110,12 +102,15 @@ pub struct Inputs<'a> {
 /// The topology of a node.
 pub fn topology(inputs: &Inputs) -> Topology {
     let mut topology = Topology::default();
-    for (peer, speaker) in inputs.peers {
-        let Some(there) = speaker else { continue };
+    for peer in inputs.peers {
+        // It says how it takes part once it does.
+        let Some(there) = peer.endpoint.bgp else {
+            continue;
+        };
         let Some((source, address)) = addresses(inputs.endpoint, &peer.endpoint) else {
             continue;
         };
-        if inputs.port != 0 && are_peers(inputs, *there) {
+        if inputs.port != 0 && are_peers(inputs, there) {
             let bgp_peer = BgpPeer {
                 who: Who::Node(peer.name.clone()),
                 source,
@@ -123,9 +118,9 @@ pub fn topology(inputs: &Inputs) -> Topology {
                 asn: there.asn,
                 hops: Hops::UpTo(255),
                 client: inputs.nodes == Nodes::Reflectors
-                    && inputs.speaker.reflects
+                    && inputs.own.reflects
                     && !there.reflects
-                    && there.asn == inputs.speaker.asn,
+                    && there.asn == inputs.own.asn,
             };
             topology.add(address, bgp_peer);
         }
@@ -168,10 +163,10 @@ impl Topology {
 }
 
 /// Whether two nodes speak with each other. It is the same seen from both.
-fn are_peers(inputs: &Inputs, there: Speaker) -> bool {
+fn are_peers(inputs: &Inputs, there: NodeBgp) -> bool {
     match inputs.nodes {
         Nodes::Mesh => true,
-        Nodes::Reflectors => inputs.speaker.reflects || there.reflects,
+        Nodes::Reflectors => inputs.own.reflects || there.reflects,
         Nodes::Apart => false,
     }
 }
@@ -190,11 +185,11 @@ mod tests {
     use crate::testing::{endpoint, peer};
     use proptest::prelude::*;
 
-    const PLAIN: Speaker = Speaker {
+    const PLAIN: NodeBgp = NodeBgp {
         asn: 64512,
         reflects: false,
     };
-    const REFLECTS: Speaker = Speaker {
+    const REFLECTS: NodeBgp = NodeBgp {
         reflects: true,
         ..PLAIN
     };
@@ -211,15 +206,17 @@ mod tests {
     }
 
     /// The view of the node `here` among nodes of these kinds, numbered from 1.
-    fn view(here: usize, kinds: &[Speaker], nodes: Nodes, routers: &[Router]) -> Topology {
+    fn view(here: usize, kinds: &[NodeBgp], nodes: Nodes, routers: &[Router]) -> Topology {
         let address = |n: usize| format!("192.0.2.{n}/24");
-        let peers: Vec<(Peer, Option<Speaker>)> = (1..)
-            .zip(kinds)
-            .filter(|(n, _)| *n != here)
-            .map(|(n, kind)| (peer(&format!("n{n}"), n as u8, &address(n)), Some(*kind)))
-            .collect();
+        let speaking = |(n, kind): (usize, &NodeBgp)| {
+            let mut peer = peer(&format!("n{n}"), n as u8, &address(n));
+            peer.endpoint.bgp = Some(*kind);
+            peer
+        };
+        let others = (1..).zip(kinds).filter(|(n, _)| *n != here);
+        let peers: Vec<Peer> = others.map(speaking).collect();
         topology(&Inputs {
-            speaker: kinds[here - 1],
+            own: kinds[here - 1],
             endpoint: &endpoint(here as u8, &address(here)),
             nodes,
             port: 179,
@@ -289,13 +286,14 @@ mod tests {
     #[test]
     fn nodes_that_listen_on_no_port_have_routers_only() {
         let here = endpoint(1, "192.0.2.1/24");
-        let peers = [(peer("n2", 2, "192.0.2.2/24"), Some(PLAIN))];
+        let mut n2 = peer("n2", 2, "192.0.2.2/24");
+        n2.endpoint.bgp = Some(PLAIN);
         let topology = topology(&Inputs {
-            speaker: PLAIN,
+            own: PLAIN,
             endpoint: &here,
             nodes: Nodes::Mesh,
             port: 0,
-            peers: &peers,
+            peers: &[n2],
             routers: &[router("rack-a", "192.0.2.254")],
         });
         assert_eq!(names(&topology), ["BGPPeer rack-a"]);
@@ -308,8 +306,8 @@ mod tests {
             kinds in prop::collection::vec((64512..64515_u32, any::<bool>()), 2..9),
             nodes in prop::sample::select(vec![Nodes::Mesh, Nodes::Reflectors, Nodes::Apart]),
         ) {
-            let kinds: Vec<Speaker> =
-                kinds.into_iter().map(|(asn, reflects)| Speaker { asn, reflects }).collect();
+            let kinds: Vec<NodeBgp> =
+                kinds.into_iter().map(|(asn, reflects)| NodeBgp { asn, reflects }).collect();
             let views: Vec<Topology> = (1..=kinds.len()).map(|n| view(n, &kinds, nodes, &[])).collect();
             for (n, here) in (1..).zip(&views) {
                 let own: IpAddr = format!("192.0.2.{n}").parse().unwrap();

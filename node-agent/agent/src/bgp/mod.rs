@@ -1,3 +1,0 @@
-//! This node as a BGP speaker.
-
-pub mod topology;
