@@ -14,8 +14,8 @@ use std::time::Instant;
 use nix::sched::{CloneFlags, unshare};
 use serde_json::json;
 use weft_kernel::{
-    Action, DeviceName, FdbKey, Kernel, Mac, NeighbourKey, Nexthop, OwnAddress, Reconciler, Route,
-    RouteKey, RouteTarget, Scope, State, Vxlan,
+    Action, DeviceName, FdbKey, Kernel, Mac, NeighbourKey, Nexthop, OwnAddress, Part, Reconciler,
+    Route, RouteKey, RouteTarget, Scope, State, Vxlan,
 };
 
 type Result<T> = std::result::Result<T, Box<dyn Error + Send + Sync>>;
@@ -85,8 +85,12 @@ fn program_weft(desired: &State, peers: u16) -> Result<(f64, f64)> {
         .ok_or("no peers")?;
     *remote = IpAddr::from([192, 0, 2, 1]);
     let moved = Action::SetFdb(*key, *remote);
+    let part = Part {
+        fdb: [*key].into(),
+        ..Part::default()
+    };
     let start = Instant::now();
-    let report = reconciler.reconcile(&changed, &scope)?;
+    let report = reconciler.reconcile_part(&changed, Some(&part), &scope)?;
     let one = milliseconds(start);
     if report.actions != [moved] || !report.failures.is_empty() {
         return Err(format!("the change of one peer did {:?}", report.actions).into());
