@@ -48,7 +48,8 @@ use watch::{Change, Input};
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
-const SETUP: &str = "ip link set lo up; ip link add eth0 type dummy; ip link set eth0 up
+const SETUP: &str = "ip link set lo up; ip link add eth0 type veth peer name wire
+    ip link set wire up; ip link set eth0 up
     ip addr add 172.16.0.1/12 dev eth0";
 
 fn main() -> Result<()> {
