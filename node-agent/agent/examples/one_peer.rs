@@ -6,8 +6,12 @@
 #![allow(dead_code, missing_docs, unused_imports)] // It has a part of the program's modules.
 #![allow(clippy::unwrap_used)] // In `testing`, as in tests.
 
+#[path = "../src/assembly/mod.rs"]
+mod assembly;
 #[path = "../src/cluster.rs"]
 mod cluster;
+#[path = "../src/intake.rs"]
+mod intake;
 #[path = "../src/mode/mod.rs"]
 mod mode;
 #[path = "../src/network.rs"]
@@ -20,6 +24,8 @@ mod probe;
 mod secrets;
 #[path = "../src/testing.rs"]
 mod testing;
+#[path = "../src/watch.rs"]
+mod watch;
 
 use std::collections::BTreeMap;
 use std::error::Error;
@@ -32,15 +38,18 @@ use nix::sched::{CloneFlags, unshare};
 use nix::time::{ClockId, clock_gettime};
 use serde_json::json;
 use weft_crds::{Encapsulation, IPBlock, IPBlockSpec, NodeNetwork, NodeNetworkSpec};
-use weft_kernel::{Kernel, Reconciler, Scope, plan};
+use weft_kernel::{Kernel, Reconciler, Scope};
 
+use assembly::{Assembly, Ground, Local, Probes};
 use cluster::{Cluster, Config, Endpoint, OwnNode, Pool};
+use intake::Intake;
 use mode::Here;
-use network::Inputs;
+use watch::{Change, Input};
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
-const SETUP: &str = "ip link set lo up; ip link add eth0 type dummy; ip link set eth0 up
+const SETUP: &str = "ip link set lo up; ip link add eth0 type veth peer name wire
+    ip link set wire up; ip link set eth0 up
     ip addr add 172.16.0.1/12 dev eth0";
 
 fn main() -> Result<()> {
@@ -79,7 +88,8 @@ fn main() -> Result<()> {
 
 struct Node {
     peers: u32,
-    cluster: Cluster,
+    intake: Intake,
+    assembly: Assembly,
     config: Config,
     here: Here,
     reconciler: Reconciler,
@@ -113,7 +123,8 @@ impl Node {
         };
         Ok(Self {
             peers,
-            cluster,
+            intake: Intake::resume(cluster),
+            assembly: Assembly::default(),
             config: Config {
                 pools: ["10.0.0.0/8", "fd00::/48"]
                     .map(pool)
@@ -135,52 +146,52 @@ impl Node {
     fn round(&mut self, round: u32) -> Result<Vec<(&'static str, f64)>> {
         let mut clock = Clock::default();
         let changed = self.peers / 2 + 1;
-        self.cluster
-            .apply_node(&node_network(changed, round % 2 + 1))?;
+        let object = node_network(changed, round % 2 + 1);
+        self.intake.take(Input::Nodes(Change::Applied(object)));
         clock.lap("take");
-        let peers = self.cluster.peers();
-        clock.lap("peers");
-        let paths = mode::paths(
-            &self.config,
-            &self.here,
-            &peers,
-            &Default::default(),
-            &Default::default(),
-        );
-        clock.lap("paths");
-        let assignment = probe::Assignment::of(&peers, &paths, 1450);
-        let news = assignment != self.assigned;
-        self.assigned = assignment;
-        clock.lap("assign");
-        let inputs = Inputs {
-            config: &self.config,
-            here: &self.here,
-            blocks: &[],
-            peers: &peers,
-            paths: &paths,
-            attachments: &[],
+        let ground = Ground {
+            config: self.config.clone(),
+            here: self.here.clone(),
             mtu: 1450,
-            sources_checked: true,
         };
-        let desired = network::desired(&inputs);
-        clock.lap("desired");
+        let changed = self.intake.take_changed();
+        let cluster = &self.intake.cluster;
+        let probes = self
+            .assembly
+            .follow(ground, &changed, cluster, &Default::default());
+        clock.lap("follow");
+        let news = match probes {
+            Probes::All(all) => {
+                self.assigned = all;
+                true
+            }
+            Probes::Of(changes) => changes.into_iter().any(|[before, after]| {
+                let new = before != after;
+                self.assigned.replace(before, after);
+                new
+            }),
+        };
+        clock.lap("assign");
         let pools: Vec<IpNet> = self.config.pools.iter().map(|pool| pool.cidr).collect();
-        let scope = Scope::of(&desired, &pools);
+        let devices = network::devices(&self.here, self.assembly.paths());
+        let scope = Scope::of(&devices, &pools);
         self.reconciler.observe(&scope)?;
         clock.lap("observe");
-        let planned = plan(
-            &desired,
-            self.reconciler.observed().ok_or("nothing observed")?,
-        );
-        clock.lap("plan");
-        let report = self.reconciler.reconcile(&desired, &scope)?;
+        let local = Local {
+            blocks: &[],
+            attachments: &[],
+            sources_checked: true,
+        };
+        let (desired, changed) = self.assembly.complete(&local, self.reconciler.observed());
+        clock.lap("complete");
+        let report = self.reconciler.reconcile_part(desired, changed, &scope)?;
         clock.lap("plan and apply");
-        drop((desired, paths, peers));
-        clock.lap("drop");
+        self.assembly.carried_out();
+        clock.lap("settle");
         if let Some(failure) = report.failures.first() {
             return Err(failure.to_string().into());
         }
-        if round > 0 && (!news || planned.len() > 10 || report.actions.is_empty()) {
+        if round > 0 && (!news || report.actions.len() > 10 || report.actions.is_empty()) {
             return Err(format!("round {round} did {:?}", report.actions).into());
         }
         Ok(clock.finish())
@@ -217,10 +228,9 @@ impl Clock {
         self.start = now;
     }
 
-    /// With the sum, in which "plan" counts once.
+    /// With the sum.
     fn finish(mut self) -> Vec<(&'static str, f64)> {
-        let counted = self.laps.iter().filter(|(step, _)| *step != "plan");
-        let sum = counted.map(|(_, time)| time).sum();
+        let sum = self.laps.iter().map(|(_, time)| time).sum();
         self.laps.push(("sum", sum));
         self.laps
     }

@@ -211,6 +211,11 @@ impl Cluster {
         self.blocks.retain(|cidr, _| blocks.contains(cidr));
     }
 
+    /// The name of the node that owns a block.
+    pub fn owner(&self, block: &IpNet) -> Option<&str> {
+        self.blocks.get(block).map(|owner| owner.node.as_str())
+    }
+
     /// How this node was last published.
     pub fn own_endpoint(&self) -> Option<&Endpoint> {
         let own = self.own.as_ref()?;
@@ -222,9 +227,18 @@ impl Cluster {
     /// The other nodes that say how they are reached, by name, each with the blocks that it owns. A
     /// block that belongs to an earlier node of the same name is left out.
     pub fn peers(&self) -> Vec<Peer> {
+        self.peers_among(|_| true)
+    }
+
+    /// Those of these names, in the order of the names.
+    pub fn peers_named(&self, names: &BTreeSet<String>) -> Vec<Peer> {
+        self.peers_among(|name| names.contains(name))
+    }
+
+    fn peers_among(&self, among: impl Fn(&str) -> bool) -> Vec<Peer> {
         let own = self.own.as_ref().map(|own| own.name.as_str());
         let mut blocks: BTreeMap<&str, Vec<IpNet>> = BTreeMap::new();
-        for (cidr, owner) in &self.blocks {
+        for (cidr, owner) in self.blocks.iter().filter(|(_, owner)| among(&owner.node)) {
             let current = self.nodes.get(&owner.node);
             if current.is_some_and(|endpoint| endpoint.uid == owner.uid) {
                 blocks.entry(&owner.node).or_default().push(*cidr);
@@ -232,7 +246,7 @@ impl Cluster {
         }
         self.nodes
             .iter()
-            .filter(|(name, _)| Some(name.as_str()) != own)
+            .filter(|(name, _)| Some(name.as_str()) != own && among(name))
             .map(|(name, endpoint)| Peer {
                 name: name.clone(),
                 endpoint: endpoint.clone(),

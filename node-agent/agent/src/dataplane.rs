@@ -15,10 +15,11 @@ use weft_kernel::{
     Scope, State,
 };
 
-use crate::cluster::{Config, OwnBlock, Peer};
-use crate::mode::{Here, Paths};
+use crate::assembly::{Assembly, Local};
+use crate::cluster::{Config, OwnBlock};
+use crate::mode::Here;
 use crate::mtu::Sizes;
-use crate::network::{self, Inputs};
+use crate::network;
 use crate::report::Usage;
 use crate::sysctl::{self, Settings, Sysctl};
 
@@ -34,10 +35,6 @@ pub struct Target {
     pub here: Here,
     /// Its blocks.
     pub blocks: Vec<OwnBlock>,
-    /// The other nodes.
-    pub peers: Vec<Peer>,
-    /// The paths to them.
-    pub paths: Paths,
     /// The sizes of packets of pods.
     pub sizes: Sizes,
 }
@@ -118,10 +115,11 @@ impl Dataplane {
     pub fn reconcile(
         &mut self,
         target: &Target,
+        assembly: &mut Assembly,
         remember: &mut dyn FnMut(Settings) -> Result<(), String>,
     ) -> Outcome {
         let mut outcome = Outcome::default();
-        match self.program(target, remember, &mut outcome) {
+        match self.program(target, assembly, remember, &mut outcome) {
             Ok(programmed) => outcome.programmed = programmed,
             Err(message) => problem(&mut outcome, "KernelNotRead", message),
         }
@@ -132,6 +130,7 @@ impl Dataplane {
     fn program(
         &mut self,
         target: &Target,
+        assembly: &mut Assembly,
         remember: &mut dyn FnMut(Settings) -> Result<(), String>,
         outcome: &mut Outcome,
     ) -> Result<bool, String> {
@@ -139,7 +138,7 @@ impl Dataplane {
         // anything of it, so whatever was seen in the kernel is in the store.
         let pools: Vec<IpNet> = target.config.pools.iter().map(|pool| pool.cidr).collect();
         let blocks: Vec<IpNet> = target.blocks.iter().map(|block| block.cidr).collect();
-        let scope = Scope::of(&network::devices(&target.here, &target.paths), &pools);
+        let scope = Scope::of(&network::devices(&target.here, assembly.paths()), &pools);
         let unread = |error| format!("cannot read the state of the kernel: {error}");
         self.reconciler.observe(&scope).map_err(unread)?;
         // Now, because a failure makes the reconciler forget what it saw.
@@ -148,22 +147,13 @@ impl Dataplane {
             .store
             .attachments()
             .map_err(|error| format!("cannot read the address store: {error}"))?;
-        let mut desired = network::desired(&Inputs {
-            config: &target.config,
-            here: &target.here,
+        let local = Local {
             blocks: &blocks,
-            peers: &target.peers,
-            paths: &target.paths,
             attachments: &attachments,
-            mtu: target.sizes.send,
             sources_checked: self.reconciler.checks_sources(),
-        });
-        if target.paths.held
-            && let Some(observed) = self.reconciler.observed()
-        {
-            network::hold(&mut desired, observed);
-        }
-        if let Err(message) = self.prepare_settings(&desired, remember) {
+        };
+        let (desired, changed) = assembly.complete(&local, self.reconciler.observed());
+        if let Err(message) = self.prepare_settings(desired, remember) {
             problem(outcome, "SettingsNotPrepared", message);
             return Ok(false);
         }
@@ -175,8 +165,9 @@ impl Dataplane {
         let mut resized = !lowers || self.resize(&node, target.sizes, outcome);
         let report = self
             .reconciler
-            .reconcile(&desired, &scope)
+            .reconcile_part(desired, changed, &scope)
             .map_err(unread)?;
+        assembly.carried_out();
         outcome.changes = report.actions.len();
         let failures: Vec<&Failure> = report
             .failures

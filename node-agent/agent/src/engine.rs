@@ -14,6 +14,7 @@ use weft_kernel::{Changes, Family, Watcher};
 use weft_peering::{Plan, View};
 
 use crate::address;
+use crate::assembly::{Assembly, Ground, Probes};
 use crate::cluster::{Config, Endpoint, OwnBlock, OwnNode};
 use crate::dataplane::{Dataplane, Outcome, Target};
 use crate::events::Events;
@@ -21,7 +22,7 @@ use crate::gateways::Watched;
 use crate::health::Health;
 use crate::install::Installer;
 use crate::intake::Intake;
-use crate::mode::{self, Here, Known, Paths};
+use crate::mode::{self, Here, Known};
 use crate::mtu::{self, Mtu};
 use crate::network;
 use crate::offload::Offload;
@@ -45,7 +46,7 @@ pub struct Inputs {
     /// The kernel.
     pub kernel: Watcher,
     /// The probes.
-    pub verdicts: watch::Receiver<Verdicts>,
+    pub verdicts: watch::Receiver<Arc<Verdicts>>,
     /// The BGP peers.
     pub view: watch::Receiver<Arc<View>>,
     /// Routers that don't answer.
@@ -87,7 +88,7 @@ pub struct Engine {
     /// Routers that don't answer.
     silent: BTreeSet<IpAddr>,
     /// What was last made of the node.
-    paths: Paths,
+    assembly: Assembly,
     generation: Option<i64>,
     uid: String,
     outcome: Outcome,
@@ -124,7 +125,7 @@ impl Engine {
             outputs,
             view: Arc::default(),
             silent: BTreeSet::new(),
-            paths: Paths::default(),
+            assembly: Assembly::default(),
             generation: None,
             uid: String::new(),
             outcome: Outcome::default(),
@@ -169,11 +170,15 @@ impl Engine {
                 () = tokio::time::sleep_until(at) => {
                     if Instant::now() >= forget {
                         self.dataplane.forget();
+                        self.intake.doubt();
                         tokio::task::block_in_place(|| self.dataplane.sweep());
                         forget = Instant::now() + RESYNC;
                     }
                     let verdicts = inputs.verdicts.borrow().clone();
-                    self.judge(&verdicts);
+                    // Where nothing is due, each new verdict was judged when it came.
+                    if self.offload.deadline().is_some_and(|due| due <= Instant::now()) {
+                        self.judge(&verdicts);
+                    }
                     let wait = self.act().await;
                     self.say(&verdicts);
                     next = Instant::now() + wait;
@@ -239,27 +244,34 @@ impl Engine {
             self.problem("MTUTooSmall", message);
         }
         let sizes = self.mtu.follow(wanted.mtu, Instant::now());
-        let peers = self.intake.cluster.peers();
-        let paths = mode::paths(&config, &here, &peers, &self.view, &self.paths);
+        let ground = Ground {
+            config: config.clone(),
+            here: here.clone(),
+            mtu: sizes.send,
+        };
+        let changed = self.intake.take_changed();
+        let cluster = &self.intake.cluster;
+        let probes = self.assembly.follow(ground, &changed, cluster, &self.view);
         let blocks = self.intake.cluster.own_blocks();
         let (sessions, refused) = mode::sessions(&Known {
             config: &config,
             here: &here,
             own: &own,
             blocks: &ranges(&blocks),
-            peers: &peers,
+            peers: self.assembly.peers(),
             routers: &self.intake.cluster.routers,
             secrets: &self.intake.secrets,
             silent: &self.silent,
         });
-        let mut addresses = paths.routers();
+        let mut addresses = self.assembly.paths().routers();
         // Packets go by others meanwhile; it is watched for its return.
         addresses.extend(self.silent.iter().filter(|_| sessions.is_some()));
         let device = sessions.is_some().then_some(here.device);
         send_if_new(&self.outputs.watched, Watched { device, addresses });
         send_if_new(&self.outputs.sessions, sessions.map(Arc::new));
         self.problems.extend(refused);
-        self.problems.extend(paths.problems.iter().cloned());
+        let problems = &self.assembly.paths().problems;
+        self.problems.extend(problems.iter().cloned());
         if blocks.is_empty() {
             let message = "no block was given to this node yet; pods can't start on it; see the condition AddressesAvailable of the NetworkConfig";
             self.problem("NoBlock", message.into());
@@ -268,23 +280,39 @@ impl Engine {
             config,
             here,
             blocks,
-            peers,
-            paths,
             sizes,
         };
-        let assignment = Assignment::of(&target.peers, &target.paths, target.sizes.send);
-        send_if_new(&self.outputs.assignment, assignment);
+        self.assign(probes);
         let (file, saved) = (&self.file, &mut self.saved);
         let mut remember = |before| saved.remember(before, file);
-        self.outcome = self.dataplane.reconcile(&target, &mut remember);
+        self.outcome = self
+            .dataplane
+            .reconcile(&target, &mut self.assembly, &mut remember);
         self.finish(target)
+    }
+
+    /// Has the probes follow.
+    fn assign(&self, probes: Probes) {
+        match probes {
+            Probes::All(assignment) => send_if_new(&self.outputs.assignment, assignment),
+            Probes::Of(changes) => {
+                self.outputs.assignment.send_if_modified(|present| {
+                    let mut new = false;
+                    for [before, after] in changes {
+                        new |= before != after;
+                        present.replace(before, after);
+                    }
+                    new
+                });
+            }
+        }
     }
 
     fn finish(&mut self, target: Target) -> Duration {
         if self.outcome.changes > 0 {
             tracing::info!(
                 changes = self.outcome.changes,
-                peers = target.peers.len(),
+                peers = self.assembly.peers().len(),
                 "kernel programmed"
             );
         }
@@ -298,7 +326,6 @@ impl Engine {
         if self.outcome.programmed {
             self.generation = Some(target.config.generation);
         }
-        self.paths = target.paths;
         self.save();
         if self
             .problems
@@ -376,8 +403,10 @@ impl Engine {
     /// Lets the probes decide about checksum offload. True if the kernel has to follow.
     fn judge(&mut self, verdicts: &Verdicts) -> bool {
         let before = self.offload.is_on();
-        self.offload
-            .observe(&report::health(&self.paths, verdicts), Instant::now());
+        self.offload.observe(
+            &report::health(self.assembly.paths(), verdicts),
+            Instant::now(),
+        );
         before != self.offload.is_on()
     }
 
@@ -392,7 +421,7 @@ impl Engine {
             uid: &self.uid,
             generation: self.generation,
             programmed: self.outcome.programmed,
-            paths: &self.paths,
+            paths: self.assembly.paths(),
             verdicts,
             mtu: self.mtu.send(),
             usage: &self.outcome.usage,
@@ -400,7 +429,7 @@ impl Engine {
             problems: &problems,
         });
         self.outputs.events.problems(&report.problems);
-        let peers = report::health(&self.paths, verdicts);
+        let peers = report::health(self.assembly.paths(), verdicts);
         let health = Health::of(&report, &peers, &self.outcome.usage);
         send_if_new(&self.outputs.health, health);
         send_if_new(&self.outputs.report, Some((self.uid.clone(), report)));

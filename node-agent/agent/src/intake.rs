@@ -11,11 +11,31 @@ use crate::cluster::{Cluster, OwnNode, block_range};
 use crate::secrets::Secrets;
 use crate::watch::{Change, Input};
 
+/// Of which nodes something changed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Changed {
+    /// Of any, or something that all depend on.
+    pub all: bool,
+    /// Of these.
+    pub names: BTreeSet<String>,
+}
+
+impl Default for Changed {
+    /// At the start all is new.
+    fn default() -> Self {
+        Self {
+            all: true,
+            names: BTreeSet::new(),
+        }
+    }
+}
+
 /// The cluster as it is known, and what of it could not be understood.
 #[derive(Debug, Default)]
 pub struct Intake {
     /// The cluster.
     pub cluster: Cluster,
+    changed: Changed,
     nodes_listed: bool,
     blocks_listed: bool,
     /// Passwords; they are never saved.
@@ -29,11 +49,26 @@ impl Intake {
         let known = cluster.config.is_some() && cluster.own.is_some();
         Self {
             cluster,
+            changed: Changed::default(),
             nodes_listed: known,
             blocks_listed: known,
             secrets: Secrets::default(),
             bad: BTreeMap::new(),
         }
+    }
+
+    /// Of which nodes something changed since the last call.
+    pub fn take_changed(&mut self) -> Changed {
+        let none = Changed {
+            all: false,
+            names: BTreeSet::new(),
+        };
+        std::mem::replace(&mut self.changed, none)
+    }
+
+    /// Takes everything to be new.
+    pub fn doubt(&mut self) {
+        self.changed.all = true;
     }
 
     /// Whether all peers and blocks are known, so that a route which isn't wanted can go.
@@ -77,12 +112,14 @@ impl Intake {
                 .filter(|address| address.type_ == "InternalIP")
                 .filter_map(|address| address.address.parse().ok())
                 .collect();
-            self.cluster.own = Some(OwnNode {
+            let own = Some(OwnNode {
                 name: node.name_any(),
                 uid: node.uid().unwrap_or_default(),
                 internal_ips,
                 labels: node.metadata.labels.clone().unwrap_or_default(),
             });
+            self.changed.all |= self.cluster.own != own;
+            self.cluster.own = own;
         }
     }
 
@@ -91,15 +128,18 @@ impl Intake {
         if whole {
             let names: BTreeSet<String> = objects.iter().map(ResourceExt::name_any).collect();
             self.cluster.retain_nodes(&names);
+            self.changed.all = true;
             self.bad.retain(|key, _| !key.starts_with("NodeNetwork/"));
             self.nodes_listed = true;
         }
         for object in objects {
             let result = self.cluster.apply_node(&object);
+            self.changed.names.insert(object.name_any());
             self.note(format!("NodeNetwork/{}", object.name_any()), result);
         }
         if let Some(object) = gone {
             self.cluster.delete_node(&object.name_any());
+            self.changed.names.insert(object.name_any());
             self.bad
                 .remove(&format!("NodeNetwork/{}", object.name_any()));
         }
@@ -113,14 +153,18 @@ impl Intake {
                 .filter_map(|object| block_range(object).ok())
                 .collect();
             self.cluster.retain_blocks(&ranges);
+            self.changed.all = true;
             self.bad.retain(|key, _| !key.starts_with("IPBlock/"));
             self.blocks_listed = true;
         }
         for object in objects {
+            self.note_owner(&object);
             let result = self.cluster.apply_block(&object);
+            self.note_owner(&object);
             self.note(format!("IPBlock/{}", object.name_any()), result);
         }
         if let Some(object) = gone {
+            self.note_owner(&object);
             self.cluster.delete_block(&object);
             self.bad.remove(&format!("IPBlock/{}", object.name_any()));
         }
@@ -148,6 +192,13 @@ impl Intake {
             let values = values.map(|(key, value)| (key, value.0)).collect();
             self.secrets.set(&name, values);
         }
+    }
+
+    /// The owner of a block, as it is known now, gains or loses it.
+    fn note_owner(&mut self, object: &IPBlock) {
+        let block = block_range(object).ok();
+        let owner = block.and_then(|block| self.cluster.owner(&block));
+        self.changed.names.extend(owner.map(str::to_owned));
     }
 
     fn note(&mut self, key: String, result: Result<(), String>) {

@@ -1,6 +1,7 @@
 //! The node agent: programs the kernel of one node from what the API server says.
 
 mod address;
+mod assembly;
 mod cleanup;
 mod cluster;
 mod dataplane;

@@ -53,9 +53,14 @@ pub fn devices(here: &Here, paths: &Paths) -> State {
 
 /// The state that the kernel of this node should be in.
 pub fn desired(inputs: &Inputs) -> State {
+    let mut state = alone(inputs);
+    add_peers(&mut state, inputs);
+    state
+}
+
+/// What of it leads to no other node.
+pub fn alone(inputs: &Inputs) -> State {
     let mut state = State {
-        neighbours: inputs.paths.neighbours.clone(),
-        fdb: inputs.paths.fdb.clone(),
         nft: Some(nft_table(inputs)),
         ..devices(inputs.here, inputs.paths)
     };
@@ -71,7 +76,6 @@ pub fn desired(inputs: &Inputs) -> State {
         address: FILTER_ADDRESS.into(),
     }));
     add_local_routes(&mut state, inputs);
-    add_peers(&mut state, inputs);
     state
 }
 
@@ -129,7 +133,10 @@ fn add_local_routes(state: &mut State, inputs: &Inputs) {
     }
 }
 
-fn add_peers(state: &mut State, inputs: &Inputs) {
+/// Adds what leads to other nodes. Nothing of it depends on blocks or pods of this one.
+pub fn add_peers(state: &mut State, inputs: &Inputs) {
+    state.neighbours.clone_from(&inputs.paths.neighbours);
+    state.fdb.clone_from(&inputs.paths.fdb);
     let mut nexthops = Nexthops::default();
     let peers: BTreeMap<&str, &Peer> = inputs
         .peers

@@ -12,7 +12,7 @@ use ipnet::{IpNet, Ipv4Net};
 use weft_bgp::rib::{NextHop, PeerId};
 use weft_bgp::route::Attributes;
 use weft_bgp::session::{Backoff, Connection};
-use weft_bgp::speaker::{Keep, Output, PeerConfig, Settings, Speaker};
+use weft_bgp::speaker::{Keep, Output, PeerConfig, Reach, Settings, Speaker};
 use weft_bgp::wire::PerFamily;
 
 const PEERS: u32 = 1000;
@@ -58,6 +58,7 @@ fn config(here: u32, there: u32) -> PeerConfig {
         export: None,
         limit: PerFamily::default(),
         add_path: None,
+        own_as_allowed: 0,
         keep: Keep::AsAgreed,
     }
 }

@@ -114,6 +114,15 @@ pub fn paths(config: &Config, here: &Here, peers: &[Peer], view: &View, former: 
     }
 }
 
+/// Whether the paths to a peer follow from configuration, this node and that peer alone: not from the other
+/// peers, nor from what was learned or was there before.
+pub fn each_by_itself(config: &Config) -> bool {
+    match config.mode {
+        Mode::Overlay => true,
+        Mode::BGP => false,
+    }
+}
+
 /// How a node takes part in BGP, if it does.
 pub fn bgp_of(config: &Config, own: &OwnNode) -> Option<NodeBgp> {
     match config.mode {

@@ -69,6 +69,20 @@ impl Assignment {
     }
 }
 
+impl Assignment {
+    /// Puts what is to be probed and answered of one peer in the place of what was.
+    pub fn replace(&mut self, before: Self, after: Self) {
+        for key in before.targets.keys() {
+            self.targets.remove(key);
+        }
+        for address in &before.peers {
+            self.peers.remove(address);
+        }
+        self.targets.extend(after.targets);
+        self.peers.extend(after.peers);
+    }
+}
+
 fn key(peer: &str, family: Family, channel: Channel) -> Key {
     Key {
         peer: peer.into(),

@@ -40,7 +40,9 @@ pub type Verdicts = BTreeMap<Key, Verdict>;
 ///
 /// # Errors
 /// A socket can't be made, or the port is taken: then nothing runs.
-pub fn start(assignment: watch::Receiver<Assignment>) -> io::Result<watch::Receiver<Verdicts>> {
+pub fn start(
+    assignment: watch::Receiver<Assignment>,
+) -> io::Result<watch::Receiver<Arc<Verdicts>>> {
     let (answers, answered) = mpsc::channel(1024);
     let mut senders = BTreeMap::new();
     let run = run_number()?;
@@ -57,7 +59,7 @@ pub fn start(assignment: watch::Receiver<Assignment>) -> io::Result<watch::Recei
     if senders.is_empty() {
         udp::bind(Family::V4, PORT)?;
     }
-    let (verdicts, receiver) = watch::channel(Verdicts::new());
+    let (verdicts, receiver) = watch::channel(Arc::new(Verdicts::new()));
     tokio::spawn(probe(senders, run, assignment, answered, verdicts));
     Ok(receiver)
 }
@@ -74,7 +76,7 @@ async fn probe(
     run: u64,
     mut assignment: watch::Receiver<Assignment>,
     mut answered: mpsc::Receiver<u64>,
-    verdicts: watch::Sender<Verdicts>,
+    verdicts: watch::Sender<Arc<Verdicts>>,
 ) {
     let mut prober = Prober::default();
     loop {
@@ -94,7 +96,7 @@ async fn probe(
             }
         }
         if let Some(news) = prober.news() {
-            verdicts.send_replace(news);
+            verdicts.send_replace(Arc::new(news));
         }
         let deadline = prober.deadline().map(tokio::time::Instant::from_std);
         tokio::select! {

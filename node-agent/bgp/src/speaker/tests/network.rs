@@ -11,7 +11,7 @@ use ipnet::IpNet;
 use crate::rib::{NextHop, PeerId};
 use crate::route::Attributes;
 use crate::session::{Backoff, Connection, State};
-use crate::speaker::{Keep, Output, PeerConfig, Settings, Speaker};
+use crate::speaker::{Keep, Output, PeerConfig, Reach, Settings, Speaker};
 use crate::wire::PerFamily;
 
 pub(super) fn address(n: usize) -> Ipv4Addr {
