@@ -60,6 +60,10 @@ e2e: deps binaries ## One scenario on a real cluster: make e2e S=NAME. Its last 
 e2e-list: ## Name the scenarios.
 	@$(SCENARIO) list
 
+.PHONY: fuzz
+fuzz: ## Fuzz the BGP session and the decoding of UPDATEs: make fuzz [FOR=600], seconds each.
+	@for target in session update; do node-agent/bgp/fuzz/run.sh $$target $(or $(FOR),600); done
+
 .PHONY: test
 test: lint unit e2e-all ## All tests. Exits non-zero on any failure.
 	@echo "all tests passed"
