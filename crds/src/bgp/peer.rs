@@ -144,7 +144,8 @@ pub struct ImportSettings {
     #[serde(default)]
     pub default_route: bool,
 
-    /// The most prefixes of one address family; with more, the session is closed and tried again later.
+    /// The most prefixes of one address family; those beyond are not taken, and said in the status, until there is
+    /// room again.
     #[serde(default = "default_max_prefixes")]
     #[schemars(range(min = 1, max = 10_000_000))]
     pub max_prefixes: u32,

@@ -190,7 +190,14 @@ impl Engine {
     /// Takes what is known by BGP. True if paths may follow from it.
     fn learn(&mut self, view: Arc<View>) -> bool {
         let before = std::mem::replace(&mut self.view, view);
+        let refused = |view: &View| -> Vec<usize> {
+            let peers = view.peers.values();
+            peers
+                .map(|peer| peer.ipv4.refused + peer.ipv6.refused)
+                .collect()
+        };
         let same = Arc::ptr_eq(&before.routes, &self.view.routes)
+            && refused(&before) == refused(&self.view)
             && before.complete == self.view.complete
             && before.problems == self.view.problems;
         !same

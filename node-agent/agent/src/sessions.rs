@@ -41,7 +41,7 @@ fn session(address: String, status: &Status) -> BgpSession {
         asn: status.asn,
         state,
         since: since.filter(|_| state == BgpState::Established).map(Time),
-        received: count(|of| of.received),
+        received: count(|of| of.received - of.refused),
         advertised: count(|of| of.advertised),
         last_error: status.last_error.as_deref().map(shortened),
     }

@@ -79,8 +79,15 @@ pub struct Session {
     connect_delays: Delays,
     idle_delays: Delays,
     jitter: Jitter,
+    /// Until then, what comes back is asked for often.
+    hurry: Option<Instant>,
     outputs: VecDeque<Output>,
 }
+
+/// For how long a peer is expected back at any moment after its connection was lost, and how often it is tried
+/// meanwhile. It keeps the routes that it knows for a restart time, and forgets those that it isn't told again soon.
+const HURRY: Duration = Duration::from_secs(120);
+const HURRIED: Duration = Duration::from_secs(1);
 
 impl Session {
     /// A session that has not been started.
@@ -92,6 +99,7 @@ impl Session {
             connect_delays: Delays::new(config.connect_retry),
             idle_delays: Delays::new(config.idle_hold),
             jitter: Jitter(config.seed),
+            hurry: None,
             outputs: VecDeque::new(),
             config,
         }
@@ -311,8 +319,19 @@ impl Session {
     }
 
     fn dial(&mut self, now: Instant) {
-        self.phase = Phase::Connect(now + self.connect_delays.next(&mut self.jitter));
+        self.phase = Phase::Connect(now + self.delay(now));
         self.outputs.push_back(Output::Connect);
+    }
+
+    /// Until the next attempt to connect.
+    fn delay(&mut self, now: Instant) -> Duration {
+        let hurries = self.hurry.is_some_and(|until| now < until);
+        let most = HURRIED.min(self.config.connect_retry.first);
+        if hurries {
+            self.jitter.on(most)
+        } else {
+            self.connect_delays.next(&mut self.jitter)
+        }
     }
 
     fn redial(&mut self, now: Instant) {

@@ -448,12 +448,11 @@ impl Speaker {
                     self.note(id, why);
                 }
             }
-            // What was still on its way when there was too much.
-            Event::Update(_) if slot.has_overflowed() => {}
             Event::Update(update) => {
                 self.unsettled = true;
-                if let Some(event) = self.table.update(id, &update) {
-                    self.limit(id, event, now);
+                match self.table.update(id, &update) {
+                    Some(event) => self.limit(id, event),
+                    None => self.room(id, now),
                 }
             }
             Event::EndOfRib(family) => {
@@ -492,7 +491,8 @@ impl Speaker {
         }
     }
 
-    fn limit(&mut self, id: PeerId, event: rib::LimitEvent, now: Instant) {
+    /// What a BGP peer announces beyond the limit is not taken. The session goes on, and with it all else that it says.
+    fn limit(&mut self, id: PeerId, event: rib::LimitEvent) {
         match event {
             rib::LimitEvent::Warning { family, routes } => {
                 self.note(
@@ -502,11 +502,30 @@ impl Speaker {
             }
             rib::LimitEvent::Exceeded { family, max } => {
                 let why = format!(
-                    "more than {max} {family} prefixes: announce fewer, or raise the limit"
+                    "more than {max} {family} prefixes, those beyond are not taken: announce fewer, or raise the limit"
                 );
-                if let Some(slot) = self.peers.get_mut(&id) {
-                    slot.overflow(why, now);
+                let slot = self.peers.get_mut(&id);
+                if slot.is_some_and(|slot| slot.overflow(family, &why)) {
+                    self.note(id, why);
                 }
+            }
+        }
+    }
+
+    /// Asks for what was not taken, once there is room.
+    fn room(&mut self, id: PeerId, now: Instant) {
+        for family in Family::ALL {
+            let routes = self.table.count(id, family).0;
+            if let Some(slot) = self.peers.get_mut(&id)
+                && slot.has_room_again(family, routes)
+            {
+                let refresh = Refresh::Request;
+                slot.session
+                    .send_refresh(RouteRefresh { family, refresh }, now);
+                self.note(
+                    id,
+                    format!("{routes} {family} prefixes: all are asked for again"),
+                );
             }
         }
     }

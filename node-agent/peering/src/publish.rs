@@ -166,6 +166,7 @@ fn judge(
     let same = old.filter(|old| up(old.state) == up(status.state));
     let prefixes = |family, (received, advertised)| Prefixes {
         received,
+        refused: speaker.table().refused(id, family),
         stale: speaker.table().count(id, family).1,
         advertised,
     };

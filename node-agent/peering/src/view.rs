@@ -60,7 +60,7 @@ pub struct Status {
     pub ipv4: Prefixes,
     /// Of IPv6.
     pub ipv6: Prefixes,
-    /// Why there is no session, or why the last one ended.
+    /// Why there is no session, or what is wrong with the one that there is.
     pub last_error: Option<String>,
     /// What was agreed on, while there is a session.
     pub session: Option<Facts>,
@@ -71,6 +71,8 @@ pub struct Status {
 pub struct Prefixes {
     /// The BGP peer has announced, accepted or not.
     pub received: usize,
+    /// It has announced, and they are never used.
+    pub refused: usize,
     /// It has announced before its session ended, and has not confirmed.
     pub stale: usize,
     /// It was told.

@@ -124,6 +124,8 @@ pub(super) struct Known {
 pub(super) struct Count {
     pub routes: usize,
     pub stale: usize,
+    /// Those that can't be used, whatever else is known.
+    pub refused: usize,
     warned: bool,
 }
 
@@ -142,13 +144,12 @@ impl Known {
         }
     }
 
-    pub(super) fn counted(&self, family: Family) -> (usize, usize) {
+    pub(super) fn counted(&self, family: Family) -> &Count {
         let [ipv4, ipv6] = &self.counts;
-        let count = match family {
+        match family {
             Family::Ipv4 => ipv4,
             Family::Ipv6 => ipv6,
-        };
-        (count.routes, count.stale)
+        }
     }
 
     /// Whether one more fits.

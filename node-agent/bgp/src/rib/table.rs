@@ -196,8 +196,14 @@ impl Table {
 
     /// How many routes of a family a BGP peer has announced, and how many of them are stale.
     pub fn count(&self, from: PeerId, family: Family) -> (usize, usize) {
-        let known = self.peers.get(&from);
-        known.map_or((0, 0), |known| known.counted(family))
+        let count = self.peers.get(&from).map(|known| known.counted(family));
+        count.map_or((0, 0), |count| (count.routes, count.stale))
+    }
+
+    /// How many of them are never used; see [`Table::refusal`].
+    pub fn refused(&self, from: PeerId, family: Family) -> usize {
+        let count = self.peers.get(&from).map(|known| known.counted(family));
+        count.map_or(0, |count| count.refused)
     }
 
     /// Why a path is not eligible; an unreachable next hop is no reason here.
@@ -242,6 +248,7 @@ impl Table {
             }
             return Some(event);
         }
+        let refused = accepted.is_none();
         let path = Path {
             received: Arc::clone(received),
             accepted,
@@ -262,6 +269,8 @@ impl Table {
             let count = known.count(family);
             count.routes += usize::from(old.is_none());
             count.stale -= usize::from(old.as_ref().is_some_and(|old| old.is_stale()));
+            count.refused += usize::from(refused);
+            count.refused -= usize::from(old.as_ref().is_some_and(|old| old.accepted.is_none()));
         }
         old.into_iter()
             .for_each(|old| release(&mut self.shared, old));
@@ -280,6 +289,7 @@ impl Table {
             let count = known.count(Family::of(&nlri.prefix));
             count.routes -= 1;
             count.stale -= usize::from(path.is_stale());
+            count.refused -= usize::from(path.accepted.is_none());
         }
         release(&mut self.shared, path);
     }
@@ -302,7 +312,7 @@ impl Table {
         for (prefix, entry) in self.routes.iter_mut().filter(of_family) {
             let mut at = 0;
             while let Some(path) = entry.paths_mut().get_mut(at) {
-                let was_stale = path.is_stale();
+                let (was_stale, was_refused) = (path.is_stale(), path.accepted.is_none());
                 if path.from != from {
                     at += 1;
                     continue;
@@ -310,6 +320,8 @@ impl Table {
                 let fate = edit(prefix, path, &mut self.shared);
                 count.stale += usize::from(path.is_stale());
                 count.stale -= usize::from(was_stale);
+                count.refused += usize::from(path.accepted.is_none());
+                count.refused -= usize::from(was_refused);
                 match fate {
                     Fate::Same => at += 1,
                     Fate::Changed => {
@@ -322,6 +334,7 @@ impl Table {
                         if let Some(path) = entry.take(at) {
                             count.routes -= 1;
                             count.stale -= usize::from(path.is_stale());
+                            count.refused -= usize::from(path.accepted.is_none());
                             release(&mut self.shared, path);
                         }
                     }

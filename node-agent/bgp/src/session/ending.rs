@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use super::link::Stage;
-use super::{Connection, Event, Negotiated, Output, Phase, Session};
+use super::{Connection, Event, HURRY, Negotiated, Output, Phase, Session};
 use crate::wire::{Capabilities, Cease, Notification, error};
 
 /// Why a connection ends.
@@ -85,7 +85,13 @@ impl Session {
         if !matches!(ending, Ending::Lost(_)) {
             self.outputs.push_back(Output::Close(connection));
         }
+        let mut harmless = ending.is_harmless(&link.stage);
         if let Stage::Established { negotiated, since } = &link.stage {
+            if let Ending::Lost(_) | Ending::Replaced = ending {
+                harmless = true;
+                self.hurry = Some(now + HURRY);
+                self.connect_delays.reset();
+            }
             if now.saturating_duration_since(*since) >= self.config.idle_hold.max {
                 self.idle_delays.reset();
             }
@@ -98,7 +104,7 @@ impl Session {
             self.event(Event::Failed(ending.words(self.config.local_as)));
         }
         if self.links.is_empty() {
-            self.rest(ending.is_harmless(&link.stage), now);
+            self.rest(harmless, now);
         }
     }
 
@@ -107,9 +113,7 @@ impl Session {
         self.phase = match self.phase {
             Phase::Connect(until) if nothing_wrong => Phase::Connect(until),
             _ if nothing_wrong && self.config.passive => Phase::Active(None),
-            _ if nothing_wrong => {
-                Phase::Active(Some(now + self.connect_delays.next(&mut self.jitter)))
-            }
+            _ if nothing_wrong => Phase::Active(Some(now + self.delay(now))),
             _ => Phase::Idle(Some(now + self.idle_delays.next(&mut self.jitter))),
         };
     }

@@ -13,9 +13,6 @@ use crate::route::{Family, Update};
 use crate::session::{Config, Negotiated, Session, State};
 use crate::wire::{AddPath, Capabilities, Cease, GracefulRestart, LongLived, PerFamily};
 
-/// How long a BGP peer that has announced too much is left alone.
-const AFTER_OVERFLOW: Duration = Duration::from_secs(300);
-
 /// How to speak with a BGP peer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PeerConfig {
@@ -141,7 +138,7 @@ pub struct PeerStatus {
     pub since: Option<Instant>,
     /// What was agreed on, while it is established.
     pub negotiated: Option<Arc<Negotiated>>,
-    /// Why there is no session, or why the last one ended.
+    /// Why there is no session, or what is wrong with the one that there is.
     pub last_error: Option<String>,
     /// For each family, how many prefixes it has announced and how many it was told.
     pub prefixes: PerFamily<(usize, usize)>,
@@ -160,9 +157,7 @@ pub(super) struct Slot {
     since: Option<Instant>,
     last_error: Option<String>,
     /// It has announced too much, and why that is so; the session is about to end, or has ended.
-    overflow: Option<String>,
-    /// When it is spoken with again after that.
-    again: Option<Instant>,
+    overflow: PerFamily<Option<String>>,
     /// Families whose routes it has said all of since it came back.
     said_all: PerFamily<bool>,
     /// Families that it was told everything of.
@@ -197,8 +192,7 @@ impl Slot {
             negotiated: None,
             since: None,
             last_error: None,
-            overflow: None,
-            again: None,
+            overflow: PerFamily::default(),
             said_all: PerFamily::default(),
             told_all: PerFamily::default(),
         }
@@ -213,15 +207,10 @@ impl Slot {
     pub(super) fn deadline(&self) -> Option<Instant> {
         let retention = [&self.retention.ipv4, &self.retention.ipv6];
         let waits = retention.into_iter().filter_map(Retention::deadline);
-        waits.chain(self.session.deadline()).chain(self.again).min()
+        waits.chain(self.session.deadline()).min()
     }
 
-    /// Speaks again with a BGP peer that has been left alone for long enough.
     pub(super) fn advance(&mut self, now: Instant) {
-        if self.again.is_some_and(|again| again <= now) {
-            self.again = None;
-            self.session.start(now);
-        }
         self.session.advance(now);
     }
 
@@ -303,10 +292,6 @@ impl Slot {
 
     /// The session ends in a family.
     pub(super) fn down(&mut self, family: Family, graceful: bool, now: Instant) -> Option<Act> {
-        if self.has_overflowed() {
-            *self.retention.get_mut(family) = Retention::default();
-            return Some(Act::Flush);
-        }
         let agreed = self.agreed(family)?;
         Some(
             self.retention
@@ -317,7 +302,7 @@ impl Slot {
 
     /// The session has ended. Gives the reason.
     pub(super) fn ended(&mut self, why: String) -> String {
-        let why = self.overflow.take().unwrap_or(why);
+        self.overflow = PerFamily::default();
         self.negotiated = None;
         self.since = None;
         self.last_error = Some(why.clone());
@@ -331,15 +316,17 @@ impl Slot {
         new
     }
 
-    pub(super) fn has_overflowed(&self) -> bool {
-        self.overflow.is_some()
+    /// There is no room for all that it announces. True if that is new.
+    pub(super) fn overflow(&mut self, family: Family, why: &str) -> bool {
+        let before = self.overflow.get_mut(family).replace(why.to_owned());
+        before.is_none()
     }
 
-    /// Ends the session for a while, because there is no room for what the BGP peer announces.
-    pub(super) fn overflow(&mut self, why: String, now: Instant) {
-        self.overflow = Some(why);
-        self.again = Some(now + AFTER_OVERFLOW);
-        self.session.stop(Cease::MaximumPrefixes, "", now);
+    /// Whether there was no room, and is again for what has not been taken.
+    pub(super) fn has_room_again(&mut self, family: Family, routes: usize) -> bool {
+        let limit = self.config.limit.get(family);
+        let room = limit.is_none_or(|limit| routes <= limit.warn);
+        room && self.overflow.get_mut(family).take().is_some()
     }
 
     pub(super) fn end_of_rib(&mut self, family: Family) {
@@ -364,12 +351,21 @@ impl Slot {
         spoken && !std::mem::replace(self.told_all.get_mut(family), true)
     }
 
+    /// What is wrong now.
+    fn complaint(&self) -> Option<String> {
+        if self.since.is_none() {
+            return self.last_error.clone();
+        }
+        let PerFamily { ipv4, ipv6 } = &self.overflow;
+        ipv4.as_ref().or(ipv6.as_ref()).cloned()
+    }
+
     pub(super) fn status(&self, prefixes: PerFamily<(usize, usize)>) -> PeerStatus {
         PeerStatus {
             state: self.session.state(),
             since: self.since,
             negotiated: self.negotiated.clone(),
-            last_error: self.last_error.clone(),
+            last_error: self.complaint(),
             prefixes,
         }
     }

@@ -13,7 +13,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use weft_crds::{NodeBgp, Problem};
 use weft_kernel::{Family, Nexthop};
-use weft_peering::{Route, View};
+use weft_peering::{Route, Status, View};
 
 use super::{Here, Path, Paths, PeerPaths};
 use crate::cluster::{Config, OwnNode, Peer};
@@ -79,6 +79,21 @@ pub(super) fn paths(
     };
     paths.problems.extend(view.problems.iter().map(problem));
     paths
+        .problems
+        .extend(view.peers.values().filter_map(refused));
+    paths
+}
+
+/// What a BGP peer announces and must not.
+fn refused(status: &Status) -> Option<Problem> {
+    let refused = status.ipv4.refused + status.ipv6.refused;
+    (refused > 0).then(|| Problem {
+        reason: "RouteRefused".into(),
+        message: format!(
+            "{} announces {refused} prefixes that are not let in: inside ranges of pods, Services or nodes, or not among its import.prefixes; see kubectl weft bgp received",
+            status.name
+        ),
+    })
 }
 
 /// Straight to the node, over a subnet that both are on. IPv4 packets may go to an IPv6 address, not the other way
