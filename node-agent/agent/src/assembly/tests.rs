@@ -42,8 +42,10 @@ fn an_event() -> impl Strategy<Value = Event> {
 
 fn node(n: u8, address: u8, pods: u8) -> NodeNetwork {
     let subnet = if address > 4 { "198.51.100" } else { "192.0.2" };
-    let ipv6 = (address % 3 == 0).then(|| format!("2001:db8::{address}/64"));
-    let ipv4 = (address % 4 != 0).then(|| format!("{subnet}.{address}/24"));
+    let ipv6 = address
+        .is_multiple_of(3)
+        .then(|| format!("2001:db8::{address}/64"));
+    let ipv4 = (!address.is_multiple_of(4)).then(|| format!("{subnet}.{address}/24"));
     let spec = NodeNetworkSpec {
         node_uid: format!("uid-{n}"),
         ipv4,
