@@ -269,6 +269,7 @@ impl Engine {
             routers: &self.intake.cluster.routers,
             secrets: &self.intake.secrets,
             silent: &self.silent,
+            running: self.outputs.sessions.borrow().as_deref(),
         });
         let mut addresses = self.assembly.paths().routers();
         // Packets go by others meanwhile; it is watched for its return.

@@ -65,6 +65,7 @@ impl Configuration {
                 .into_iter()
                 .map(|prefix| (prefix, own.clone()))
                 .collect(),
+            links: Vec::new(),
             costs: next_hops
                 .into_iter()
                 .map(|next_hop| (next_hop, 1))
@@ -98,6 +99,7 @@ impl Peer {
                 export: Some(Arc::new(Policy::accept_all())),
                 limit: PerFamily::default(),
                 add_path: None,
+                own_as_allowed: 0,
                 keep: Keep::AsAgreed,
             },
             port: self.port.unwrap_or(PORT),

@@ -11,7 +11,7 @@ use crate::policy::Policy;
 use crate::rib::{self, Export, Kind, Limit, NextHop, PeerId};
 use crate::route::{Family, Update};
 use crate::session::{Config, Negotiated, Session, State};
-use crate::wire::{AddPath, Capabilities, Cease, GracefulRestart, LongLived, PerFamily};
+use crate::wire::{AddPath, Capabilities, GracefulRestart, LongLived, PerFamily};
 
 /// How to speak with a BGP peer.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -130,7 +130,7 @@ fn of_a_peer_that_announces_too_much_the_rest_is_asked_for_when_there_is_room() 
     let mut network = Network::new(2, &[(0, 1)], |here, _, peer| {
         peer.limit.ipv4 = (here == 0).then_some(limit);
     });
-    let some = |all: &[u8]| {
+    let some = |all: &[usize]| {
         all.iter()
             .map(|n| (prefix(*n), originated()))
             .collect::<BTreeMap<_, _>>()

@@ -51,6 +51,8 @@ pub struct Known<'a> {
     pub secrets: &'a Secrets,
     /// Routers that don't answer.
     pub silent: &'a BTreeSet<IpAddr>,
+    /// The plan that is being carried out.
+    pub running: Option<&'a Plan>,
 }
 
 /// What the speaker of this node is to do, and what is wrong with what was asked for.
@@ -86,7 +88,13 @@ pub fn plan(known: &Known) -> (Plan, Vec<Problem>) {
     for (address, peer) in topology.peers {
         match peer_plan(known, own, &believed, address, &peer) {
             Ok(plan) => drop(peers.insert(address, plan)),
-            Err(message) => problems.push(invalid(message)),
+            Err(message) => {
+                problems.push(invalid(message));
+                // A session that there is goes on as it is.
+                let running = known.running.and_then(|plan| plan.peers.get(&address));
+                let same = running.filter(|running| running.name == peer.who.to_string());
+                peers.extend(same.map(|same| (address, same.clone())));
+            }
         }
     }
     let plan = Plan {
@@ -319,6 +327,14 @@ mod tests {
     }
 
     fn made(routers: &[(&str, BGPPeerSpec)], secrets: &Secrets) -> (Plan, Vec<Problem>) {
+        made_after(None, routers, secrets)
+    }
+
+    fn made_after(
+        running: Option<&Plan>,
+        routers: &[(&str, BGPPeerSpec)],
+        secrets: &Secrets,
+    ) -> (Plan, Vec<Problem>) {
         let mut other = peer("b", 2, "192.0.2.2/24");
         other.endpoint.bgp = Some(NodeBgp {
             asn: 64512,
@@ -340,6 +356,7 @@ mod tests {
             routers: &routers.iter().map(named).collect(),
             secrets,
             silent: &["192.0.2.254".parse().unwrap()].into(),
+            running,
         })
     }
 
@@ -378,6 +395,19 @@ mod tests {
         secrets.set("bgp", [("password".to_owned(), b"secret".to_vec())].into());
         let (plan, problems) = made(&[("rack-a", spec)], &secrets);
         assert_eq!((plan.peers.len(), problems.len()), (2, 0));
+    }
+
+    #[test]
+    fn a_session_goes_on_when_the_password_that_it_is_to_have_is_missing() {
+        let plain = router(serde_json::json!({}));
+        let signed = router(serde_json::json!({"passwordSecret": {"name": "bgp"}}));
+        let secrets = Secrets::default();
+        let (before, _) = made(&[("rack-a", plain)], &secrets);
+        let (after, problems) = made_after(Some(&before), &[("rack-a", signed.clone())], &secrets);
+        assert_eq!((&after.peers, problems.len()), (&before.peers, 1));
+        // Another BGPPeer of that address is not the one that is spoken with.
+        let (after, _) = made_after(Some(&before), &[("rack-b", signed)], &secrets);
+        assert_eq!(after.peers.len(), 1);
     }
 
     #[test]

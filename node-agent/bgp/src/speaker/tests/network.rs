@@ -67,6 +67,7 @@ pub(super) fn config(here: usize, there: usize) -> PeerConfig {
         next_hop: NextHop::OwnUnlessReflected,
         import: None,
         export: None,
+        own_as_allowed: 0,
         limit: PerFamily::default(),
         add_path: None,
         keep: Keep::UntilReturn,
