@@ -344,14 +344,15 @@ async fn a_config_that_this_version_cannot_read_stalls_and_changes_nothing() {
     until("a block", async || blocks(&client).await.len() == 1).await;
     let before = blocks(&client).await;
 
-    // A newer definition, which knows another mode.
+    // A newer definition, which knows another mode and lets modes change.
     let known = server
         .kubectl(["get", "crd", "networkconfigs.weft.dev", "-o", "json"])
         .await
         .unwrap();
     let newer = known
         .stdout
-        .replace("\"Overlay\"", "\"Overlay\", \"Pigeon\"");
+        .replace("\"Overlay\"", "\"Overlay\", \"Pigeon\"")
+        .replace("self == oldSelf", "true");
     assert!(server.apply(&newer).await.unwrap().success());
     let edit = r#"{"spec": {"mode": "Pigeon"}}"#;
     until("the newer definition", async || {

@@ -84,6 +84,8 @@ pub struct Session {
     outputs: VecDeque<Output>,
 }
 
+/// Both ends may have connected at the same moment.
+const MOST_LINKS: usize = 2;
 /// For how long a peer is expected back at any moment after its connection was lost, and how often it is tried
 /// meanwhile. It keeps the routes that it knows for a restart time, and forgets those that it isn't told again soon.
 const HURRY: Duration = Duration::from_secs(120);
@@ -175,8 +177,11 @@ impl Session {
 
     /// The connection that [`Output::Connect`] asked for is there.
     pub fn connected(&mut self, connection: Connection, now: Instant) {
-        if let Phase::Connect(_) = self.phase {
+        let wanted = matches!(self.phase, Phase::Connect(_));
+        if wanted {
             self.phase = Phase::Active(None);
+        }
+        if wanted && self.links.len() < MOST_LINKS {
             self.open(connection, Direction::Outgoing, now);
         } else {
             self.outputs.push_back(Output::Close(connection));
@@ -194,6 +199,10 @@ impl Session {
         if let Some(older) = self.links.iter().position(older) {
             let link = self.links.remove(older);
             self.outputs.push_back(Output::Close(link.connection));
+        }
+        if self.links.len() >= MOST_LINKS {
+            // It is the peer's third try: one of the first two is about to be given up.
+            return self.outputs.push_back(Output::Close(connection));
         }
         self.open(connection, Direction::Incoming, now);
     }

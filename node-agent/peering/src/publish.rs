@@ -154,6 +154,9 @@ fn next_hops(paths: &[rib::Path]) -> impl Iterator<Item = (PeerId, IpAddr)> {
     learned.filter_map(|path| Some((path.from(), path.accepted()?.next_hop)))
 }
 
+/// How many prefixes that are refused are named.
+const EXAMPLES: usize = 16;
+
 fn judge(
     speaker: &Speaker,
     id: PeerId,
@@ -170,16 +173,38 @@ fn judge(
         stale: speaker.table().count(id, family).1,
         advertised,
     };
+    let [ipv4, ipv6] = [
+        prefixes(Family::Ipv4, status.prefixes.ipv4),
+        prefixes(Family::Ipv6, status.prefixes.ipv6),
+    ];
+    let many = ipv4.refused + ipv6.refused;
+    let known = old.filter(|old| old.ipv4.refused + old.ipv6.refused == many);
     Status {
         name,
         asn: peer.config.asn,
         state: status.state,
         since: same.map_or_else(SystemTime::now, |old| old.since),
-        ipv4: prefixes(Family::Ipv4, status.prefixes.ipv4),
-        ipv6: prefixes(Family::Ipv6, status.prefixes.ipv6),
+        ipv4,
+        ipv6,
+        refused: match known {
+            Some(old) => old.refused.clone(),
+            None => refused(speaker, id, many),
+        },
         last_error: status.last_error,
         session: status.negotiated.as_deref().map(facts),
     }
+}
+
+/// Some of so many. Looked for only when their number has changed.
+fn refused(speaker: &Speaker, id: PeerId, many: usize) -> Vec<IpNet> {
+    let received = speaker.table().received(id);
+    let refused = received.filter(|(_, path)| path.accepted().is_none());
+    let mut some: Vec<IpNet> = refused
+        .map(|(prefix, _)| *prefix)
+        .take(many.min(EXAMPLES))
+        .collect();
+    some.sort();
+    some
 }
 
 fn facts(negotiated: &Negotiated) -> Facts {

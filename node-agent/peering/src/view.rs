@@ -60,6 +60,8 @@ pub struct Status {
     pub ipv4: Prefixes,
     /// Of IPv6.
     pub ipv6: Prefixes,
+    /// Some of the prefixes that it has announced and that are never used, in order.
+    pub refused: Vec<IpNet>,
     /// Why there is no session, or what is wrong with the one that there is.
     pub last_error: Option<String>,
     /// What was agreed on, while there is a session.

@@ -43,9 +43,13 @@ fn status(
         .iter()
         .filter_map(|node| missing(observed, name, node))
         .collect();
+    let complaints: Vec<String> = nodes
+        .iter()
+        .filter_map(|node| complaint(observed, name, node))
+        .collect();
     let established = nodes.len() - missing.len();
     let generation = peer.metadata.generation;
-    let verdicts = verdicts(config, peer, nodes.len(), &missing).into_iter();
+    let verdicts = verdicts(config, peer, nodes.len(), &missing, &complaints).into_iter();
     BGPPeerStatus {
         observed_generation: generation,
         established: format!("{established}/{}", nodes.len()),
@@ -66,6 +70,15 @@ struct Missing {
     what: String,
     /// It needs somebody to act.
     stalled: bool,
+}
+
+/// What is wrong with a session that there is.
+fn complaint(observed: &Observed, name: &str, node: &NodeFacts) -> Option<String> {
+    let mut sessions = observed.report_of(node)?.spec.sessions.iter();
+    let session = sessions.find(|session| session.bgp_peer.as_deref() == Some(name))?;
+    let established = session.state == BgpState::Established;
+    let error = session.last_error.as_ref().filter(|_| established)?;
+    Some(format!("node {}: {}: {error}", node.name, session.address))
 }
 
 fn missing(observed: &Observed, name: &str, node: &NodeFacts) -> Option<Missing> {
@@ -107,6 +120,7 @@ fn verdicts(
     peer: &BGPPeer,
     nodes: usize,
     missing: &[Missing],
+    complaints: &[String],
 ) -> Vec<Verdict> {
     let stalled = missing.iter().any(|missing| missing.stalled);
     let (ready, second, reason, message) = if config.spec.mode != Mode::BGP {
@@ -122,11 +136,15 @@ fn verdicts(
         );
         ("False", Some(STALLED), "NoNodes", message)
     } else if missing.is_empty() {
-        let message = format!("{nodes} of {nodes} nodes have a session");
+        let mut message = format!("{nodes} of {nodes} nodes have a session");
+        if !complaints.is_empty() {
+            message += &format!("; {}", list(complaints.iter().cloned(), "; "));
+        }
         ("True", None, "Established", message)
     } else {
         let established = nodes - missing.len();
-        let all = list(missing.iter().map(|missing| missing.what.clone()), "; ");
+        let missing = missing.iter().map(|missing| missing.what.clone());
+        let all = list(missing.chain(complaints.iter().cloned()), "; ");
         let message = format!("{established} of {nodes} nodes have a session; {all}");
         let (second, reason) = match stalled {
             true => (STALLED, "NotUsed"),
@@ -220,6 +238,23 @@ mod tests {
             message.contains(&format!("node b: 192.0.2.254: {error}")),
             "{message}"
         );
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_session_is_said_while_it_goes_on() {
+        let error = "more than 10000 IPv4 prefixes";
+        let observed = observed("BGP", json!({"rack": "2"}))
+            .with_report("c", &[])
+            .change_report("c", |report| {
+                report.sessions = vec![session(BgpState::Established, Some(error))]
+            });
+        let (_, conditions, message) = {
+            let status = run(&observed).unwrap();
+            let said = said(&status);
+            (said.0, said.1.len(), said.2)
+        };
+        assert_eq!(conditions, 1);
+        assert!(message.contains(error), "{message}");
     }
 
     #[test]

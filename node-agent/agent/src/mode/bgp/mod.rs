@@ -87,11 +87,13 @@ pub(super) fn paths(
 /// What a BGP peer announces and must not.
 fn refused(status: &Status) -> Option<Problem> {
     let refused = status.ipv4.refused + status.ipv6.refused;
+    let some: Vec<String> = status.refused.iter().map(IpNet::to_string).collect();
     (refused > 0).then(|| Problem {
         reason: "RouteRefused".into(),
         message: format!(
-            "{} announces {refused} prefixes that are not let in: inside ranges of pods, Services or nodes, or not among its import.prefixes; see kubectl weft bgp received",
-            status.name
+            "{} announces {refused} prefixes that are not let in, such as {}: inside ranges of pods, Services or nodes, a default route, or not among its import.prefixes; see kubectl weft bgp received",
+            status.name,
+            some.join(", ")
         ),
     })
 }
