@@ -41,13 +41,13 @@ pub struct BgpSettings {
     pub port: u16,
 
     /// Seconds for which BGP peers keep the routes of a node whose agent restarts (graceful restart, RFC
-    /// 4724). 0: they are told not to.
+    /// 4724). 0: they are told not to. A change counts from the next session with each on.
     #[serde(default = "default_restart")]
     #[schemars(range(min = 0, max = 4095))]
     pub restart_seconds: u16,
 
     /// Seconds for which BGP peers keep them after that as a last choice (long-lived graceful restart,
-    /// RFC 9494), where they can. 0: not at all.
+    /// RFC 9494), where they can. 0: not at all. A change counts from the next session with each on.
     #[serde(default = "default_long_lived")]
     #[schemars(range(min = 0, max = 16_777_215))]
     pub long_lived_seconds: u32,
