@@ -47,9 +47,20 @@ fn status(
         .iter()
         .filter_map(|node| complaint(observed, name, node))
         .collect();
-    let established = nodes.len() - missing.len();
+    let established = nodes
+        .iter()
+        .filter(|node| session(observed, name, node).is_some_and(is_up))
+        .count();
     let generation = peer.metadata.generation;
-    let verdicts = verdicts(config, peer, nodes.len(), &missing, &complaints).into_iter();
+    let verdicts = verdicts(
+        config,
+        peer,
+        established,
+        nodes.len(),
+        &missing,
+        &complaints,
+    )
+    .into_iter();
     BGPPeerStatus {
         observed_generation: generation,
         established: format!("{established}/{}", nodes.len()),
@@ -64,7 +75,16 @@ fn selects(peer: &BGPPeer, node: &NodeFacts) -> bool {
     wanted.all(|(key, value)| node.labels.get(key) == Some(value))
 }
 
-/// A node without a session.
+fn session<'a>(observed: &'a Observed, name: &str, node: &NodeFacts) -> Option<&'a BgpSession> {
+    let mut sessions = observed.report_of(node)?.spec.sessions.iter();
+    sessions.find(|session| session.bgp_peer.as_deref() == Some(name))
+}
+
+fn is_up(session: &BgpSession) -> bool {
+    session.state == BgpState::Established
+}
+
+/// A node without a session, or with one that is not as it should be.
 struct Missing {
     /// The node and why, in words.
     what: String,
@@ -74,10 +94,8 @@ struct Missing {
 
 /// What is wrong with a session that there is.
 fn complaint(observed: &Observed, name: &str, node: &NodeFacts) -> Option<String> {
-    let mut sessions = observed.report_of(node)?.spec.sessions.iter();
-    let session = sessions.find(|session| session.bgp_peer.as_deref() == Some(name))?;
-    let established = session.state == BgpState::Established;
-    let error = session.last_error.as_ref().filter(|_| established)?;
+    let session = session(observed, name, node).filter(|session| is_up(session))?;
+    let error = session.last_error.as_ref()?;
     Some(format!("node {}: {}: {error}", node.name, session.address))
 }
 
@@ -91,19 +109,16 @@ fn missing(observed: &Observed, name: &str, node: &NodeFacts) -> Option<Missing>
     let Some(report) = observed.report_of(node) else {
         return without("its agent hasn't reported", false);
     };
-    let mut sessions = report.spec.sessions.iter();
-    match sessions.find(|session| session.bgp_peer.as_deref() == Some(name)) {
-        Some(session) if session.state == BgpState::Established => None,
+    let start = format!("BGPPeer {name}: ");
+    let problems = report.spec.problems.iter();
+    let mut refused = problems.filter(|problem| problem.reason == NOT_USED);
+    if let Some(why) = refused.find_map(|problem| problem.message.strip_prefix(&start)) {
+        return without(why, true);
+    }
+    match session(observed, name, node) {
+        Some(session) if is_up(session) => None,
         Some(session) => without(&why(session), false),
-        None => {
-            let start = format!("BGPPeer {name}: ");
-            let problems = report.spec.problems.iter();
-            let mut refused = problems.filter(|problem| problem.reason == NOT_USED);
-            match refused.find_map(|problem| problem.message.strip_prefix(&start)) {
-                Some(why) => without(why, true),
-                None => without("its agent hasn't begun to speak with it", false),
-            }
-        }
+        None => without("its agent hasn't begun to speak with it", false),
     }
 }
 
@@ -118,6 +133,7 @@ fn why(session: &BgpSession) -> String {
 fn verdicts(
     config: &NetworkConfig,
     peer: &BGPPeer,
+    established: usize,
     nodes: usize,
     missing: &[Missing],
     complaints: &[String],
@@ -142,7 +158,6 @@ fn verdicts(
         }
         ("True", None, "Established", message)
     } else {
-        let established = nodes - missing.len();
         let missing = missing.iter().map(|missing| missing.what.clone());
         let all = list(missing.chain(complaints.iter().cloned()), "; ");
         let message = format!("{established} of {nodes} nodes have a session; {all}");
@@ -188,7 +203,7 @@ mod tests {
         observed
     }
 
-    fn session(state: BgpState, last_error: Option<&str>) -> BgpSession {
+    fn a_session(state: BgpState, last_error: Option<&str>) -> BgpSession {
         BgpSession {
             node: None,
             bgp_peer: Some("rack".into()),
@@ -225,10 +240,10 @@ mod tests {
         let error = "refuses: AS 64512, expected 64513";
         let observed = observed("BGP", json!({"rack": "1"}))
             .change_report("a", |report| {
-                report.sessions = vec![session(BgpState::Established, None)]
+                report.sessions = vec![a_session(BgpState::Established, None)]
             })
             .change_report("b", |report| {
-                report.sessions = vec![session(BgpState::Idle, Some(error))]
+                report.sessions = vec![a_session(BgpState::Idle, Some(error))]
             });
         let status = run(&observed).unwrap();
         let (established, conditions, message) = said(&status);
@@ -246,7 +261,7 @@ mod tests {
         let observed = observed("BGP", json!({"rack": "2"}))
             .with_report("c", &[])
             .change_report("c", |report| {
-                report.sessions = vec![session(BgpState::Established, Some(error))]
+                report.sessions = vec![a_session(BgpState::Established, Some(error))]
             });
         let (_, conditions, message) = {
             let status = run(&observed).unwrap();
@@ -262,7 +277,7 @@ mod tests {
         let mut observed = observed("BGP", json!({"rack": "1"}));
         for node in ["a", "b"] {
             observed = observed.change_report(node, |report| {
-                report.sessions = vec![session(BgpState::Established, None)];
+                report.sessions = vec![a_session(BgpState::Established, None)];
             });
         }
         let status = run(&observed).unwrap();
@@ -283,10 +298,14 @@ mod tests {
             reason: NOT_USED.into(),
             message: "BGPPeer rack: there is no Secret x".into(),
         };
-        let observed = observed("BGP", json!({"rack": "1"}))
-            .change_report("a", |report| report.problems = vec![problem]);
+        let observed = observed("BGP", json!({"rack": "1"})).change_report("a", |report| {
+            report.problems = vec![problem];
+            // It goes on as it was.
+            report.sessions = vec![a_session(BgpState::Established, None)];
+        });
         let status = run(&observed).unwrap();
-        let (_, conditions, message) = said(&status);
+        let (established, conditions, message) = said(&status);
+        assert_eq!(established, "1/2");
         assert_eq!(conditions, [(READY, "False"), (STALLED, "True")]);
         assert!(
             message.contains("node a: there is no Secret x"),
