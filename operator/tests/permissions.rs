@@ -7,11 +7,12 @@ mod common;
 
 use common::*;
 use k8s_openapi::api::coordination::v1::Lease;
+use k8s_openapi::api::core::v1::Secret;
 use kube::api::{Api, ListParams, PostParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
 use serde_json::json;
-use weft_crds::{IPBlock, NetworkConfig, NodeNetwork, NodeReport};
+use weft_crds::{BGPPeer, IPBlock, NetworkConfig, NodeNetwork, NodeReport};
 use weft_e2e::apiserver::ApiServer;
 use weft_e2e::command::Cmd;
 use weft_operator::leader::Leadership;
@@ -123,8 +124,12 @@ async fn an_agent_writes_only_about_its_own_node() {
             .await,
     );
     refusal(networks.delete("a", &Default::default()).await);
-    let secrets: Api<k8s_openapi::api::core::v1::Secret> = Api::namespaced(a, NAMESPACE);
-    refusal(secrets.list(&all).await);
+    // Passwords of BGP peers are where Weft is; other Secrets are nobody's here.
+    let secrets = |namespace: &str| Api::<Secret>::namespaced(a.clone(), namespace);
+    secrets(NAMESPACE).list(&all).await.unwrap();
+    refusal(secrets(NAMESPACE).create(&post, &Secret::default()).await);
+    refusal(secrets("kube-system").list(&all).await);
+    Api::<BGPPeer>::all(a).list(&all).await.unwrap();
 }
 
 /// The whole of an operator's life with the rights of its ServiceAccount.
