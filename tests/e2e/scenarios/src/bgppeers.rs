@@ -66,6 +66,7 @@ async fn selects_nobody(stage: &Stage) -> anyhow::Result<String> {
         "{}",
         object["status"]
     );
+    stage.kubectl(&["delete", "bgppeer", "nobody"]).await?;
     Ok(says)
 }
 
