@@ -3,7 +3,6 @@
 mod agents;
 mod apiserver;
 mod badinput;
-mod bgppeers;
 mod catalogue;
 mod churn;
 mod config;
