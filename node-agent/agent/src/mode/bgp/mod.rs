@@ -8,6 +8,7 @@ mod plan;
 mod routers;
 mod topology;
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use ipnet::IpNet;
@@ -22,9 +23,8 @@ pub use plan::{Known, plan};
 
 /// How this node takes part.
 pub(super) fn own(config: &Config, own: &OwnNode) -> NodeBgp {
-    let another = config.bgp.node_asns.iter();
+    let mut another = config.bgp.node_asns.iter();
     let asn = another
-        .clone()
         .find(|node| own.is_selected(&node.node_selector))
         .map_or(config.bgp.asn, |node| node.asn);
     let reflectors = config.bgp.route_reflectors.as_ref();
@@ -174,7 +174,7 @@ fn elsewhere(config: &Config, here: &Here, peers: &[Peer], view: &View, paths: &
         let mut pools = config.pools.iter();
         pools.any(|pool| pool.cidr.contains(prefix) || prefix.contains(&pool.cidr))
     };
-    let is_block = |prefix: &IpNet| peers.iter().any(|peer| peer.blocks.contains(prefix));
+    let blocks: BTreeSet<&IpNet> = peers.iter().flat_map(|peer| &peer.blocks).collect();
     let is_default = |prefix: &IpNet| prefix.prefix_len() == 0;
     let mut strange = Vec::new();
     for (prefix, route) in view.routes.iter() {
@@ -182,7 +182,7 @@ fn elsewhere(config: &Config, here: &Here, peers: &[Peer], view: &View, paths: &
             if let Some(gateways) = gateways(here, route) {
                 paths.routes.insert(*prefix, gateways);
             }
-        } else if !is_block(prefix) {
+        } else if !blocks.contains(prefix) {
             strange.extend(route.next_hops.first().map(|hop| (prefix, &hop.from)));
         }
     }
