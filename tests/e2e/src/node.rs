@@ -23,6 +23,8 @@ use crate::{cgroup, netns, node_config, pki, tools, underlay, wait};
 const DISK_BYTES: u64 = 256 << 20;
 const FILLER: &str = "filler";
 const SERVICE_LIMIT: Duration = Duration::from_secs(30);
+/// The kubelet waits at the most so long before it starts a container again that ended a few times.
+const RESTART: Duration = Duration::from_secs(90);
 
 /// A node of a cluster.
 #[derive(Debug, Clone)]
@@ -319,6 +321,19 @@ impl Node {
         self.exec(["pkill", &signal, "--exact", program])
             .await
             .map(|_| ())
+    }
+
+    /// Kills every process on the node of this name (at most 15 characters), in pods too, as soon as there is one: a
+    /// container that has ended may still wait for its next start.
+    pub async fn kill_program(&self, program: &str) -> Result<()> {
+        let what = format!(
+            "{program} to run on {}, so that it can be killed",
+            self.name()
+        );
+        wait::until(what, RESTART, async || {
+            self.signal_program(program, Signal::SIGKILL).await
+        })
+        .await
     }
 
     /// Fills the node's disk to the last byte.

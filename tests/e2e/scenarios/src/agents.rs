@@ -26,7 +26,7 @@ pub async fn killed(stage: &Stage) -> anyhow::Result<Value> {
         }
         let start = Instant::now();
         for node in stage.cluster.nodes()? {
-            node.signal_program("weft-agent", Signal::SIGKILL).await?;
+            node.kill_program("weft-agent").await?;
         }
         for ((_, pod), count) in before.iter().zip(restarts) {
             wait::until(format!("{pod} to be started again"), PATIENCE, async || {

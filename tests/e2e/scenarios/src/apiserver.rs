@@ -4,7 +4,6 @@ use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 use weft_e2e::{Node, wait};
 use weft_scenarios::stage::{PATIENCE, Stage};
@@ -42,7 +41,7 @@ async fn outage(stage: &Stage, node: &Node) -> anyhow::Result<([Duration; 2], u6
         stage.cluster.stop_api()?;
         for killed in ["node1", "node2"] {
             let killed = stage.cluster.node(killed)?;
-            killed.signal_program("weft-agent", Signal::SIGKILL).await?;
+            killed.kill_program("weft-agent").await?;
         }
         let start = Instant::now();
         let addresses = start_static_pod(node).await?;

@@ -3,7 +3,6 @@
 use std::time::Instant;
 
 use anyhow::{Context, ensure};
-use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 use weft_e2e::{Node, wait};
 use weft_scenarios::stage::{PATIENCE, Stage};
@@ -31,7 +30,7 @@ pub async fn corrupt(stage: &Stage) -> anyhow::Result<Value> {
             &format!("printf 'garbage\\n00000000 {{\"att' >> {JOURNAL}"),
         )
         .await?;
-        node.signal_program("weft-agent", Signal::SIGKILL).await?;
+        node.kill_program("weft-agent").await?;
         look::event(stage, "SavedStateCorrupt", STATE).await?;
         look::event(stage, "StoreCorrupt", JOURNAL).await?;
         wait::until(

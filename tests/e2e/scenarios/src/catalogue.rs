@@ -318,8 +318,9 @@ pub async fn run_all() -> anyhow::Result<()> {
         match play(scenario).await {
             Ok(figures) => println!("{figures}"),
             Err(error) => {
-                eprintln!("scenario {}: FAILED: {error:#}", scenario.name);
-                failed.push(scenario.name);
+                let text = format!("{error:#}");
+                eprintln!("scenario {}: FAILED: {text}", scenario.name);
+                failed.push((scenario.name, text));
                 // What it left half done is not to fail the next one.
                 Bed::ALL.into_iter().try_for_each(Bed::remove)?;
             }
@@ -331,7 +332,11 @@ pub async fn run_all() -> anyhow::Result<()> {
         failed.len()
     );
     if !failed.is_empty() {
-        bail!("failed: {}", failed.join(", "));
+        // Once more at the end, where a reader of a long log looks first.
+        let lines = failed
+            .iter()
+            .map(|(name, text)| format!("\n{name}: {text}"));
+        bail!("failed:{}", lines.collect::<String>());
     }
     Bed::ALL.into_iter().try_for_each(Bed::remove)?;
     Ok(())

@@ -2,7 +2,6 @@
 
 use std::time::{Duration, Instant};
 
-use nix::sys::signal::Signal;
 use serde_json::Value;
 use weft_e2e::ClusterSpec;
 use weft_scenarios::bgp;
@@ -77,7 +76,7 @@ pub async fn bgp() -> anyhow::Result<()> {
     say("Under traffic of every kind:");
     for node in stage.cluster.nodes()? {
         println!("  the agent of {} is killed", node.name());
-        node.signal_program("weft-agent", Signal::SIGKILL).await?;
+        node.kill_program("weft-agent").await?;
         tokio::time::sleep(PAUSE).await;
     }
     stage.wait_component(DAEMONSET).await?;

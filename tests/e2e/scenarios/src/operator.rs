@@ -3,7 +3,6 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
-use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 use weft_e2e::wait;
 use weft_scenarios::stage::{NAMESPACE, PATIENCE, Stage};
@@ -29,8 +28,7 @@ pub async fn killed_in_edit(stage: &Stage) -> anyhow::Result<Value> {
             if pause > 0 || encapsulation == "CrossSubnet" {
                 let (node, _) = running_operator(stage).await?;
                 let node = stage.cluster.node(&node)?;
-                node.signal_program("weft-operator", Signal::SIGKILL)
-                    .await?;
+                node.kill_program("weft-operator").await?;
             }
             stage.wait_ready(PATIENCE).await?;
             longest = longest.max(start.elapsed());
@@ -71,8 +69,7 @@ async fn with_two(stage: &Stage) -> anyhow::Result<(Duration, u64)> {
         stage.encapsulate("CrossSubnet").await?;
         let start = Instant::now();
         let node = stage.cluster.node(&node)?;
-        node.signal_program("weft-operator", Signal::SIGKILL)
-            .await?;
+        node.kill_program("weft-operator").await?;
         stage.encapsulate("Always").await?;
         let limit = Duration::from_secs(60);
         wait::until("another leader", limit, async || {

@@ -5,7 +5,6 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
 use ipnet::IpNet;
-use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 use weft_e2e::{Node, wait};
 use weft_scenarios::bgp::{HOLD, RESTART};
@@ -85,7 +84,7 @@ pub async fn agents_dead(stage: &Stage) -> anyhow::Result<Value> {
 async fn lose_image(node: &Node) -> anyhow::Result<()> {
     agents::images(node, &["tag", "--force", IMAGE, ASIDE]).await?;
     agents::images(node, &["remove", IMAGE]).await?;
-    node.signal_program("weft-agent", Signal::SIGKILL).await?;
+    node.kill_program("weft-agent").await?;
     Ok(())
 }
 
