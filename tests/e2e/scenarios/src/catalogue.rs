@@ -8,8 +8,8 @@ use serde_json::Value;
 use weft_e2e::{Cluster, ClusterSpec};
 
 use crate::{
-    agents, apiserver, badinput, churn, config, connectivity, drift, encapsulation, families,
-    foreign, hostport, mesh, mtu, nodes, operator, pods, routed, routers, uninstall,
+    agents, apiserver, badinput, bgppeers, churn, config, connectivity, drift, encapsulation,
+    families, foreign, hostport, mesh, mtu, nodes, operator, pods, routed, routers, uninstall,
 };
 use weft_scenarios::stage::Stage;
 
@@ -234,6 +234,11 @@ const SCENARIOS: &[Scenario] = &[
         "bgp-router-restart",
         "The daemon of each rack's router is killed and started again",
         routers::restarted
+    ),
+    racks!(
+        "bgp-peers",
+        "BGPPeers without their Secret, with the wrong password, without nodes, and two of one address",
+        bgppeers::bad
     ),
     racks!(
         "bgp-hostile-router",

@@ -106,6 +106,34 @@ pub async fn peer_says(
     Ok(found.await?)
 }
 
+/// Since when the session of a node with the address of a BGP peer has been up.
+///
+/// # Errors
+/// It is not up.
+pub async fn session_since(stage: &Stage, node: &str, address: &str) -> anyhow::Result<String> {
+    let report = stage.get(&["nodereport", node]).await?;
+    let sessions = report["spec"]["sessions"].as_array().into_iter().flatten();
+    let mut sessions = sessions.filter(|session| session["address"] == address);
+    let since = sessions
+        .next()
+        .and_then(|session| session["since"].as_str());
+    Ok(since
+        .with_context(|| format!("{node} has no session with {address}: {}", report["spec"]))?
+        .to_owned())
+}
+
+/// What `kubectl weft bgp` with these arguments answers.
+///
+/// # Errors
+/// It fails, or its answer is no JSON.
+pub async fn bgp_command(stage: &Stage, arguments: &[&str]) -> anyhow::Result<Value> {
+    let program = tools::weft_binaries()?.join("kubectl-weft");
+    let command = Cmd::new(program).args([&["bgp", "--output=json"], arguments].concat());
+    let command = command.env("KUBECONFIG", &stage.cluster.kubeconfig());
+    let answer = command.run().await?.stdout;
+    serde_json::from_str(&answer).with_context(|| format!("kubectl weft bgp {arguments:?}"))
+}
+
 /// Runs `kubectl weft ipam check`, again until the agents have reported what was done last.
 ///
 /// # Errors

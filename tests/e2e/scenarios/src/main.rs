@@ -3,6 +3,7 @@
 mod agents;
 mod apiserver;
 mod badinput;
+mod bgppeers;
 mod catalogue;
 mod churn;
 mod config;
