@@ -6,11 +6,41 @@ use weft_crds::{NodeAddressMethod, NodeAddressSettings};
 use weft_kernel::Mac;
 use weft_kernel::underlay::{self, Method, NodeAddress};
 
-/// Where this node is in the underlay, going by what it has now.
-///
-/// # Errors
-/// In words: what was looked for, what was found instead, and what to do.
-pub async fn find(
+/// Where this node is in the underlay. To look means to read as many routes as there are peers, so what
+/// was found is kept.
+#[derive(Debug, Default)]
+pub struct Finder {
+    found: Option<(NodeAddressSettings, Vec<IpAddr>, NodeAddress)>,
+}
+
+impl Finder {
+    /// What was found before by the same settings, or else what there is now.
+    ///
+    /// # Errors
+    /// In words: what was looked for, what was found instead, and what to do.
+    pub async fn find(
+        &mut self,
+        settings: &NodeAddressSettings,
+        internal_ips: &[IpAddr],
+    ) -> Result<NodeAddress, String> {
+        if let Some((of_settings, of_ips, found)) = &self.found
+            && of_settings == settings
+            && of_ips == internal_ips
+        {
+            return Ok(found.clone());
+        }
+        let found = find(settings, internal_ips).await?;
+        self.found = Some((settings.clone(), internal_ips.to_vec(), found.clone()));
+        Ok(found)
+    }
+
+    /// Has it look again the next time.
+    pub fn forget(&mut self) {
+        self.found = None;
+    }
+}
+
+async fn find(
     settings: &NodeAddressSettings,
     internal_ips: &[IpAddr],
 ) -> Result<NodeAddress, String> {

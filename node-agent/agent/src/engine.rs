@@ -1,6 +1,6 @@
 //! The agent's loop: take inputs, decide what the node should be, make it so, and say so.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -13,7 +13,7 @@ use weft_kernel::underlay::NodeAddress;
 use weft_kernel::{Changes, Family, Watcher};
 use weft_peering::{Plan, View};
 
-use crate::address;
+use crate::address::{self, Finder};
 use crate::assembly::{Assembly, Ground, Probes};
 use crate::cluster::{Config, Endpoint, OwnBlock, OwnNode};
 use crate::dataplane::{Dataplane, Outcome, Target};
@@ -87,6 +87,7 @@ pub struct Engine {
     view: Arc<View>,
     /// Routers that don't answer.
     silent: BTreeSet<IpAddr>,
+    finder: Finder,
     /// What was last made of the node.
     assembly: Assembly,
     generation: Option<i64>,
@@ -125,6 +126,7 @@ impl Engine {
             outputs,
             view: Arc::default(),
             silent: BTreeSet::new(),
+            finder: Finder::default(),
             assembly: Assembly::default(),
             generation: None,
             uid: String::new(),
@@ -150,18 +152,18 @@ impl Engine {
                     next = next.min(Instant::now() + GATHER);
                 }
                 Ok(()) = inputs.verdicts.changed() => {
-                    let verdicts = inputs.verdicts.borrow_and_update().clone();
-                    if self.judge(&verdicts) {
+                    let health = self.health(&inputs.verdicts.borrow_and_update());
+                    if self.judge(&health) {
                         next = Instant::now();
                     }
-                    self.say(&verdicts);
+                    self.say(&health);
                 }
                 Ok(()) = inputs.view.changed() => {
                     let view = inputs.view.borrow_and_update().clone();
                     if self.learn(view) {
                         next = next.min(Instant::now() + GATHER);
                     }
-                    self.say(&inputs.verdicts.borrow());
+                    self.say(&self.health(&inputs.verdicts.borrow()));
                 }
                 Ok(()) = inputs.silent.changed() => {
                     self.silent.clone_from(&inputs.silent.borrow_and_update());
@@ -170,17 +172,17 @@ impl Engine {
                 () = tokio::time::sleep_until(at) => {
                     if Instant::now() >= forget {
                         self.dataplane.forget();
+                        self.finder.forget();
                         self.intake.doubt();
                         tokio::task::block_in_place(|| self.dataplane.sweep());
                         forget = Instant::now() + RESYNC;
                     }
-                    let verdicts = inputs.verdicts.borrow().clone();
                     // Where nothing is due, each new verdict was judged when it came.
                     if self.offload.deadline().is_some_and(|due| due <= Instant::now()) {
-                        self.judge(&verdicts);
+                        self.judge(&self.health(&inputs.verdicts.borrow()));
                     }
                     let wait = self.act().await;
-                    self.say(&verdicts);
+                    self.say(&self.health(&inputs.verdicts.borrow()));
                     next = Instant::now() + wait;
                 }
             }
@@ -206,10 +208,16 @@ impl Engine {
     /// Takes notifications of the kernel.
     fn note(&mut self, changes: Result<Changes, weft_kernel::netlink::Error>) {
         match changes {
-            Ok(changes) => self.dataplane.note(&changes),
+            Ok(changes) => {
+                self.dataplane.note(&changes);
+                if changes.touch_underlay() {
+                    self.finder.forget();
+                }
+            }
             Err(error) => {
                 tracing::warn!(%error, "cannot listen to the kernel; it is read in full instead");
                 self.dataplane.forget();
+                self.finder.forget();
             }
         }
     }
@@ -221,7 +229,8 @@ impl Engine {
         let Some((config, own)) = self.ready() else {
             return RESYNC;
         };
-        let found = address::find(&config.node_address, &own.internal_ips).await;
+        let found = self.finder.find(&config.node_address, &own.internal_ips);
+        let found = found.await;
         tokio::task::block_in_place(|| self.reconcile(config, own, found))
     }
 
@@ -408,18 +417,19 @@ impl Engine {
         send_if_new(&self.outputs.network, Some((own.uid.clone(), spec)));
     }
 
+    fn health(&self, verdicts: &Verdicts) -> BTreeMap<String, report::Health> {
+        report::health(self.assembly.paths(), verdicts)
+    }
+
     /// Lets the probes decide about checksum offload. True if the kernel has to follow.
-    fn judge(&mut self, verdicts: &Verdicts) -> bool {
+    fn judge(&mut self, health: &BTreeMap<String, report::Health>) -> bool {
         let before = self.offload.is_on();
-        self.offload.observe(
-            &report::health(self.assembly.paths(), verdicts),
-            Instant::now(),
-        );
+        self.offload.observe(health, Instant::now());
         before != self.offload.is_on()
     }
 
     /// Publishes the report and the state of health, and says which problems are new.
-    fn say(&mut self, verdicts: &Verdicts) {
+    fn say(&mut self, peers: &BTreeMap<String, report::Health>) {
         if self.uid.is_empty() {
             return;
         }
@@ -430,15 +440,14 @@ impl Engine {
             generation: self.generation,
             programmed: self.outcome.programmed,
             paths: self.assembly.paths(),
-            verdicts,
+            health: peers,
             mtu: self.mtu.send(),
             usage: &self.outcome.usage,
             view: &self.view,
             problems: &problems,
         });
         self.outputs.events.problems(&report.problems);
-        let peers = report::health(self.assembly.paths(), verdicts);
-        let health = Health::of(&report, &peers, &self.outcome.usage);
+        let health = Health::of(&report, peers, &self.outcome.usage);
         send_if_new(&self.outputs.health, health);
         send_if_new(&self.outputs.report, Some((self.uid.clone(), report)));
     }

@@ -10,7 +10,7 @@ use weft_kernel::Family;
 use weft_peering::View;
 
 use crate::mode::{Path, Paths};
-use crate::probe::{Channel, Key, Verdict, Verdicts};
+use crate::probe::{Channel, Verdict, Verdicts};
 use crate::sessions::sessions;
 
 /// The most peers that a report lists.
@@ -33,22 +33,19 @@ pub enum Health {
 
 /// How each peer is doing, going by the probes of the paths that are used.
 pub fn health(paths: &Paths, verdicts: &Verdicts) -> BTreeMap<String, Health> {
-    let verdict = |peer: &str, family, channel| {
-        let key = Key {
-            peer: peer.into(),
-            family,
-            channel,
-        };
-        verdicts.get(&key).copied().unwrap_or(Verdict::Unknown)
-    };
-    let mut all = BTreeMap::new();
+    let mut all: BTreeMap<String, Health> = BTreeMap::new();
     for used in &paths.peers {
-        let health = match verdict(&used.peer, used.family, Channel::Path(used.send)) {
+        let of_peer = verdicts.get(&used.peer);
+        let verdict = |family, channel| {
+            let known = of_peer.and_then(|of_peer| of_peer.get(&(family, channel)));
+            known.copied().unwrap_or(Verdict::Unknown)
+        };
+        let health = match verdict(used.family, Channel::Path(used.send)) {
             Verdict::Answers => Health::Answers,
             Verdict::Unknown => Health::Unknown,
             Verdict::Silent => {
                 let underlay = Family::BOTH
-                    .map(|family| verdict(&used.peer, family, Channel::Underlay))
+                    .map(|family| verdict(family, Channel::Underlay))
                     .contains(&Verdict::Answers);
                 if underlay {
                     Health::Broken
@@ -57,8 +54,10 @@ pub fn health(paths: &Paths, verdicts: &Verdicts) -> BTreeMap<String, Health> {
                 }
             }
         };
-        let worst = all.entry(used.peer.clone()).or_insert(health);
-        *worst = health.min(*worst);
+        match all.get_mut(&used.peer) {
+            Some(worst) => *worst = health.min(*worst),
+            None => drop(all.insert(used.peer.clone(), health)),
+        }
     }
     all
 }
@@ -94,8 +93,8 @@ pub struct Facts<'a> {
     pub programmed: bool,
     /// The paths in use.
     pub paths: &'a Paths,
-    /// What the probes say.
-    pub verdicts: &'a Verdicts,
+    /// How the peers are doing.
+    pub health: &'a BTreeMap<String, Health>,
     /// MTU of the pods.
     pub mtu: Option<u32>,
     /// The blocks of the node.
@@ -108,24 +107,24 @@ pub struct Facts<'a> {
 
 /// The report.
 pub fn report(facts: &Facts) -> NodeReportSpec {
-    let health = health(facts.paths, facts.verdicts);
+    let health = facts.health;
     let answering = health
         .values()
         .filter(|health| **health == Health::Answers)
         .count();
     let mut problems = facts.problems.to_vec();
-    problems.extend(broken_peers(&health));
+    problems.extend(broken_peers(health));
     problems.truncate(MOST_PROBLEMS);
     problems.iter_mut().for_each(shorten);
     NodeReportSpec {
         node_uid: facts.uid.into(),
         observed_generation: facts.generation,
         agent_version: env!("CARGO_PKG_VERSION").into(),
-        forwarding: facts.programmed && forwards(&health),
+        forwarding: facts.programmed && forwards(health),
         summary: format!("{answering}/{}", health.len()),
         mtu: facts.mtu,
         blocks: facts.usage.iter().map(block_usage).collect(),
-        peers: peer_reports(facts.paths, &health),
+        peers: peer_reports(facts.paths, health),
         sessions: sessions(facts.view),
         problems,
     }
@@ -174,16 +173,26 @@ fn broken_peers(health: &BTreeMap<String, Health>) -> Option<Problem> {
     })
 }
 
+/// Those that don't answer first.
 fn peer_reports(paths: &Paths, health: &BTreeMap<String, Health>) -> Vec<PeerReport> {
-    let mut reports: BTreeMap<&str, PeerReport> = BTreeMap::new();
-    for used in &paths.peers {
-        let answers = health.get(&used.peer) == Some(&Health::Answers);
-        let report = reports.entry(&used.peer).or_insert_with(|| PeerReport {
-            node: used.peer.clone(),
+    let of = |answers: bool| {
+        let peers = health.iter();
+        let peers = peers.filter(move |(_, health)| (**health == Health::Answers) == answers);
+        peers.map(move |(name, _)| PeerReport {
+            node: name.clone(),
             ipv4: None,
             ipv6: None,
             answers,
-        });
+        })
+    };
+    let mut reports: Vec<PeerReport> = of(false).chain(of(true)).take(MOST_PEERS).collect();
+    let listed = reports.iter_mut();
+    let mut listed: BTreeMap<String, &mut PeerReport> =
+        listed.map(|report| (report.node.clone(), report)).collect();
+    for used in &paths.peers {
+        let Some(report) = listed.get_mut(&used.peer) else {
+            continue;
+        };
         let path = match used.send {
             Path::Vxlan => PeerPath::VXLAN,
             Path::Direct => PeerPath::Direct,
@@ -194,9 +203,6 @@ fn peer_reports(paths: &Paths, health: &BTreeMap<String, Health>) -> Vec<PeerRep
             Family::V6 => report.ipv6 = Some(path),
         }
     }
-    let mut reports: Vec<PeerReport> = reports.into_values().collect();
-    reports.sort_by_key(|report| report.answers);
-    reports.truncate(MOST_PEERS);
     reports
 }
 
@@ -231,35 +237,27 @@ mod tests {
                     (Channel::Path(Path::Vxlan), paths),
                     (Channel::Underlay, underlay),
                 ] {
-                    verdicts.insert(
-                        Key {
-                            peer: peer.into(),
-                            family,
-                            channel,
-                        },
-                        verdict,
-                    );
+                    let of_peer: &mut BTreeMap<_, _> = verdicts.entry(peer.into()).or_default();
+                    of_peer.insert((family, channel), verdict);
                 }
             }
         }
         verdicts
     }
 
-    fn facts<'a>(paths: &'a Paths, verdicts: &'a Verdicts, usage: &'a [Usage]) -> Facts<'a> {
-        Facts {
+    fn reported(paths: &Paths, verdicts: &Verdicts) -> NodeReportSpec {
+        report(&Facts {
             uid: "1",
             generation: Some(1),
             programmed: true,
             paths,
-            verdicts,
+            health: &health(paths, verdicts),
             mtu: Some(1450),
-            usage,
-            view: NOTHING.get_or_init(View::default),
+            usage: &[],
+            view: &View::default(),
             problems: &[],
-        }
+        })
     }
-
-    static NOTHING: std::sync::OnceLock<View> = std::sync::OnceLock::new();
 
     #[rstest]
     #[case(Verdict::Answers, Verdict::Answers, true)]
@@ -272,25 +270,21 @@ mod tests {
         #[case] forwards: bool,
     ) {
         let (paths, verdicts) = (paths(), verdicts(path, underlay));
-        assert_eq!(report(&facts(&paths, &verdicts, &[])).forwarding, forwards);
+        assert_eq!(reported(&paths, &verdicts).forwarding, forwards);
     }
 
     #[test]
     fn a_node_alone_forwards() {
-        assert!(report(&facts(&Paths::default(), &Verdicts::new(), &[])).forwarding);
+        assert!(reported(&Paths::default(), &Verdicts::new()).forwarding);
     }
 
     #[test]
     fn one_silent_family_is_enough_to_be_listed_first_and_named() {
         let paths = paths();
         let mut verdicts = verdicts(Verdict::Answers, Verdict::Answers);
-        let key = Key {
-            peer: "c".into(),
-            family: Family::V6,
-            channel: Channel::Path(Path::Vxlan),
-        };
-        verdicts.insert(key, Verdict::Silent);
-        let report = report(&facts(&paths, &verdicts, &[]));
+        let of_c = verdicts.get_mut("c").unwrap();
+        of_c.insert((Family::V6, Channel::Path(Path::Vxlan)), Verdict::Silent);
+        let report = reported(&paths, &verdicts);
         assert!(report.forwarding, "b still answers");
         assert_eq!(report.summary, "1/2");
         assert_eq!(
@@ -298,6 +292,33 @@ mod tests {
             ("c", false)
         );
         assert!(report.problems[0].message.contains("come back from c,"));
+    }
+
+    #[test]
+    fn of_many_peers_those_that_are_silent_are_listed() {
+        let peers: Vec<_> = (0..200)
+            .map(|n| peer(&format!("p{n:03}"), n, "192.0.2.2/24"))
+            .collect();
+        let config = config(Encapsulation::Always);
+        let former = Paths::default();
+        let paths = mode::paths(&config, &here(1), &peers, &View::default(), &former);
+        let mut verdicts = Verdicts::new();
+        for (n, peer) in peers.iter().enumerate() {
+            let verdict = match n % 50 {
+                49 => Verdict::Silent,
+                _ => Verdict::Answers,
+            };
+            let of_peer =
+                Family::BOTH.map(|family| ((family, Channel::Path(Path::Vxlan)), verdict));
+            verdicts.insert(peer.name.clone(), of_peer.into());
+        }
+        let report = reported(&paths, &verdicts);
+        assert_eq!(report.summary, "196/200");
+        assert_eq!(report.peers.len(), MOST_PEERS);
+        let names: Vec<&str> = report.peers.iter().map(|peer| &*peer.node).collect();
+        assert_eq!(names[..6], ["p049", "p099", "p149", "p199", "p000", "p001"]);
+        let both = |peer: &PeerReport| peer.ipv4.is_some() && peer.ipv6.is_some();
+        assert!(report.peers.iter().all(both));
     }
 
     #[rstest]

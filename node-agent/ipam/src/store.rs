@@ -49,6 +49,8 @@ pub struct Request {
 pub struct Attached {
     /// The attachment, written down.
     pub attachment: Attachment,
+    /// What the agent wrote for this node.
+    pub node: NodeConfig,
     /// Whether it was there before: then some of its kernel objects may be there too.
     pub existed: bool,
 }
@@ -322,6 +324,7 @@ impl Locked {
         }
         Ok(Attached {
             attachment,
+            node,
             existed: before.is_some(),
         })
     }

@@ -104,6 +104,7 @@ impl Memory {
                     part.routes.insert(route.key);
                 }
             }
+            Notice::DefaultRoute => {}
             Notice::Nexthop { nexthop, present } => {
                 note_nexthop(ours, nexthop, *present, &self.names, unsettled);
             }

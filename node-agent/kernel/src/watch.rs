@@ -20,7 +20,7 @@ use crate::object::address::Address;
 use crate::object::link::Link;
 use crate::object::uapi::*;
 use crate::object::{address, link, neighbour, nexthop, route};
-use crate::state::{PROTOCOL, Setting};
+use crate::state::{MAIN_TABLE, PROTOCOL, Setting};
 
 /// Receive buffer in bytes, for bursts such as a device with thousands of routes going down.
 const BUFFER: usize = 4 << 20;
@@ -47,6 +47,8 @@ pub(crate) enum Notice {
         route: route::Observed,
         present: bool,
     },
+    /// A default route that is not Weft's.
+    DefaultRoute,
     /// A nexthop object.
     Nexthop {
         nexthop: nexthop::Observed,
@@ -88,10 +90,15 @@ impl Changes {
         self.lost
     }
 
-    /// A device or an address changed, so that the underlay may be another.
+    /// A device that is not Weft's, an address or a default route changed, so that
+    /// [`underlay::read`](crate::underlay::read) may give something else.
     pub fn touch_underlay(&self) -> bool {
-        let touches =
-            |notice: &Notice| matches!(notice, Notice::Link { .. } | Notice::Address { .. });
+        let touches = |notice: &Notice| match notice {
+            // Pods come and go all the time.
+            Notice::Link { link, .. } => !link.name.is_ours(),
+            Notice::Address { .. } | Notice::DefaultRoute => true,
+            _ => false,
+        };
         self.lost || self.notices.iter().any(touches)
     }
 
@@ -228,9 +235,14 @@ fn read_route(message: Message<'_>) -> Vec<Notice> {
             }
         }),
         RTM_NEWADDR => address::parse(message).map(|address| Notice::Address { address, present }),
-        RTM_NEWROUTE => route::parse(message)
-            .filter(|found| found.protocol == PROTOCOL || found.key.is_ours())
-            .map(|route| Notice::Route { route, present }),
+        RTM_NEWROUTE => route::parse(message).and_then(|route| {
+            if route.protocol == PROTOCOL || route.key.is_ours() {
+                return Some(Notice::Route { route, present });
+            }
+            let key = &route.key;
+            let default = key.table == MAIN_TABLE && key.destination.prefix_len() == 0;
+            default.then_some(Notice::DefaultRoute)
+        }),
         RTM_NEWNEXTHOP => {
             nexthop::parse(message).map(|nexthop| Notice::Nexthop { nexthop, present })
         }

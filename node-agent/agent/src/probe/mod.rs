@@ -33,8 +33,8 @@ pub const fn headers(family: Family) -> u32 {
     }
 }
 
-/// What is known of every target.
-pub type Verdicts = BTreeMap<Key, Verdict>;
+/// What is known of every target, by the name of the peer.
+pub type Verdicts = BTreeMap<String, BTreeMap<(Family, Channel), Verdict>>;
 
 /// Starts probing and answering; both end when `assignment` is closed.
 ///
@@ -95,7 +95,7 @@ async fn probe(
                 tracing::debug!(peer = send.key.peer, %to, %error, "probe not sent");
             }
         }
-        if let Some(news) = prober.news() {
+        if let Some(news) = prober.news(Instant::now()) {
             verdicts.send_replace(Arc::new(news));
         }
         let deadline = prober.deadline().map(tokio::time::Instant::from_std);

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use weft_kernel::{DeviceName, Family};
 
+use super::Verdicts;
 use crate::mode::Path;
 
 /// How long an answer may take.
@@ -18,6 +19,10 @@ const EAGER_INTERVAL: Duration = Duration::from_millis(300);
 const BUDGET_PER_SECOND: u32 = 250;
 /// So many probes in a row without an answer mean silence.
 const SILENT_AFTER: u32 = 3;
+
+/// The least time between two [`Prober::news`]: what they cost, and what follows from them, grows with the
+/// number of targets, and that of many peers changes at any time.
+const NEWS_INTERVAL: Duration = Duration::from_millis(200);
 
 /// By which way a probe goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -90,6 +95,8 @@ pub struct Prober {
     flying: BTreeMap<u64, (Key, Instant)>,
     next_sequence: u64,
     changed: bool,
+    /// There are no news before.
+    quiet_until: Option<Instant>,
 }
 
 impl Prober {
@@ -174,21 +181,31 @@ impl Prober {
         }
     }
 
-    /// When [`Prober::poll`] has something to do again.
+    /// When [`Prober::poll`] or [`Prober::news`] has something to do again.
     pub fn deadline(&self) -> Option<Instant> {
         let expiry = self.flying.values().next().map(|(_, until)| *until);
         let due = self.due.first().map(|(due, _)| *due);
-        [expiry, due].into_iter().flatten().min()
+        let news = self.quiet_until.filter(|_| self.changed);
+        [expiry, due, news].into_iter().flatten().min()
     }
 
-    /// What is known of every target, if that changed since the last call.
-    pub fn news(&mut self) -> Option<BTreeMap<Key, Verdict>> {
-        std::mem::take(&mut self.changed).then(|| {
-            self.entries
-                .iter()
-                .map(|(key, entry)| (key.clone(), entry.verdict))
-                .collect()
-        })
+    /// What is known of every target, if that changed since it was last given and enough time has passed.
+    pub fn news(&mut self, now: Instant) -> Option<Verdicts> {
+        if !self.changed || self.quiet_until.is_some_and(|until| now < until) {
+            return None;
+        }
+        self.changed = false;
+        self.quiet_until = Some(now + NEWS_INTERVAL);
+        let mut verdicts = Verdicts::new();
+        for (key, entry) in &self.entries {
+            if !verdicts.contains_key(&key.peer) {
+                verdicts.insert(key.peer.clone(), BTreeMap::new());
+            }
+            if let Some(of_peer) = verdicts.get_mut(&key.peer) {
+                of_peer.insert((key.family, key.channel), entry.verdict);
+            }
+        }
+        Some(verdicts)
     }
 
     fn expire(&mut self, now: Instant) {
@@ -284,6 +301,30 @@ mod tests {
             .for_each(|target| target.address = "10.244.9.1".parse().unwrap());
         prober.set_targets(&moved, start);
         assert_eq!(prober.verdict(&key("b")), Verdict::Unknown);
+    }
+
+    #[test]
+    fn many_changes_make_few_news_and_the_last_is_among_them() {
+        let start = Instant::now();
+        let mut prober = Prober::default();
+        let names: Vec<String> = (0..100).map(|n| format!("n{n}")).collect();
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        prober.set_targets(&targets(&names), start);
+        let sends = prober.poll(start);
+        let (mut now, mut all) = (start, Vec::new());
+        for send in &sends {
+            prober.answered(send.sequence);
+            all.extend(prober.news(now));
+            now += Duration::from_millis(10);
+        }
+        assert_eq!(all.len(), 5, "100 changes in a second");
+        let last = now + NEWS_INTERVAL;
+        assert!(prober.deadline().unwrap() <= last, "nobody has to ask");
+        let verdicts = prober.news(last).unwrap();
+        assert_eq!(verdicts.len(), 100);
+        let answers = |of_peer: &BTreeMap<_, _>| of_peer.values().all(|v| *v == Verdict::Answers);
+        assert!(verdicts.values().all(answers));
+        assert_eq!(prober.news(last + NEWS_INTERVAL), None, "nothing is new");
     }
 
     #[test]

@@ -25,14 +25,11 @@ pub(super) fn add(environment: &Environment, config: &Config) -> Result<String, 
     };
     let store = Store::open(STATE_DIR)?;
     let _alone = store.lock_attachment(&request.id, ATTACHMENT_LIMIT)?;
-    let (attached, node) = {
-        let mut locked = store.lock()?;
-        (locked.attach(request)?, locked.read_node()?)
-    };
-    let link = pod_link(&attached.attachment, &node);
+    let attached = store.lock()?.attach(request)?;
+    let link = pod_link(&attached.attachment, &attached.node);
     let made = pod::attach(&link)
         .map_err(Failure::from)
-        .and_then(|_| hostports::open(&attached.attachment, &node));
+        .and_then(|_| hostports::open(&attached.attachment, &attached.node));
     if let Err(failure) = made {
         take_back(&store, &attached, &link);
         return Err(failure);

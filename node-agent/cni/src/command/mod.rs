@@ -26,10 +26,9 @@ const ATTACHMENT_LIMIT: Duration = Duration::from_secs(20);
 
 /// Does what the environment and standard input ask for.
 pub fn run(environment: &Environment, input: &[u8]) -> Answer {
-    let version = Config::answer_version(input);
     match dispatch(environment, input) {
         Ok(output) => Answer::success(output),
-        Err(failure) => Answer::failure(&version, &failure),
+        Err(failure) => Answer::failure(&Config::answer_version(input), &failure),
     }
 }
 

@@ -1,8 +1,8 @@
 //! Reading what the node has, by rtnetlink's typed requests.
 //!
-//! It is read before each round, so nothing here may grow with the number of peers: of the
-//! routes the kernel is asked for the main table only, which it honours on a connection that
-//! checks requests strictly.
+//! The kernel gives default routes only with all others of the main table, where the routes to
+//! peers are too: with many peers this takes long, and should be done only when
+//! [`Changes::touch_underlay`](crate::Changes::touch_underlay) says so.
 
 use std::collections::BTreeMap;
 use std::io;
