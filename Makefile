@@ -41,6 +41,7 @@ lint: ## Formatting, clippy, licences.
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 	@command -v cargo-deny >/dev/null || { echo "installing cargo-deny (5 minutes, once)"; cargo install --quiet --locked cargo-deny --version 0.20.2 --target-dir $(WEFT_CACHE)/cargo-deny-build; }
+	cargo fetch --quiet --locked
 	cargo deny --offline check licenses bans sources
 
 .PHONY: unit

@@ -129,7 +129,7 @@ pub async fn session_since(stage: &Stage, node: &str, address: &str) -> anyhow::
 pub async fn bgp_command(stage: &Stage, arguments: &[&str]) -> anyhow::Result<Value> {
     let program = tools::weft_binaries()?.join("kubectl-weft");
     let command = Cmd::new(program).args([&["bgp", "--output=json"], arguments].concat());
-    let command = command.env("KUBECONFIG", &stage.cluster.kubeconfig());
+    let command = command.env("KUBECONFIG", stage.cluster.kubeconfig());
     let answer = command.run().await?.stdout;
     serde_json::from_str(&answer).with_context(|| format!("kubectl weft bgp {arguments:?}"))
 }
