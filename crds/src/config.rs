@@ -6,6 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::bgp::BgpSettings;
+use crate::migration::MigrationSettings;
 use crate::rules;
 use crate::status::NetworkConfigStatus;
 
@@ -25,6 +26,8 @@ use crate::status::NetworkConfigStatus;
     printcolumn(name = "Mode", type_ = "string", json_path = ".status.mode", description = "The mode that the nodes send in"),
     printcolumn(name = "Ready", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].status", description = "Whether every node does what the spec says"),
     printcolumn(name = "Nodes", type_ = "string", json_path = ".status.nodes.summary", description = "Nodes that forward, of all nodes"),
+    printcolumn(name = "Phase", type_ = "string", json_path = ".status.migration.phase", description = "How far a migration to another mode is"),
+    printcolumn(name = "Progress", type_ = "string", json_path = ".status.progress.summary", description = "Nodes that have done what the phase asks for, of all nodes"),
     printcolumn(name = "Reason", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].reason", description = "Why it is ready or not", priority = 1),
     printcolumn(name = "MTU", type_ = "integer", json_path = ".status.mtu", description = "MTU of pods, in bytes", priority = 1),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
@@ -34,8 +37,8 @@ use crate::status::NetworkConfigStatus;
 pub struct NetworkConfigSpec {
     /// How packets get from node to node. Overlay: in VXLAN, so that the network between the nodes
     /// need not know of pods. BGP: by plain routing; nodes and the routers between them learn from
-    /// each other by BGP where pods are. It can't change while the NetworkConfig is there.
-    #[x_kube(validation = rules::mode_immutable())]
+    /// each other by BGP where pods are. When it changes, the cluster is taken from the one to the
+    /// other while it runs: see migration, and status.migration.
     pub mode: Mode,
 
     /// The address ranges that pods get their addresses from, disjoint, IPv4 or IPv6 or both. A pod
@@ -79,10 +82,16 @@ pub struct NetworkConfigSpec {
     /// The agent on each node.
     #[serde(default)]
     pub agent: AgentSettings,
+
+    /// How the cluster goes from one mode to another.
+    #[serde(default)]
+    pub migration: MigrationSettings,
 }
 
 /// How packets get from node to node.
-#[derive(Serialize, Deserialize, JsonSchema, Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(
+    Serialize, Deserialize, JsonSchema, Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash,
+)]
 pub enum Mode {
     /// VXLAN between nodes.
     Overlay,

@@ -17,6 +17,7 @@
 mod bgp;
 mod block;
 mod config;
+mod migration;
 mod node;
 mod reference;
 mod rules;
@@ -32,12 +33,14 @@ pub use config::{
     AgentSettings, Encapsulation, IpamSettings, KubeProxySettings, LogLevel, Mode, NetworkConfig,
     NetworkConfigSpec, NodeAddressMethod, NodeAddressSettings, OverlaySettings, Pool,
 };
+pub use migration::{Approval, MigrationSettings, UnableNodes, annotation};
 pub use node::{
-    BgpSession, BgpState, BlockUsage, LONGEST_MESSAGE, NodeBgp, NodeNetwork, NodeNetworkSpec,
-    NodeReport, NodeReportSpec, PeerPath, PeerReport, Problem, USAGE_STEP,
+    BgpSession, BgpState, BlockUsage, LONGEST_MESSAGE, ModesReport, NodeBgp, NodeNetwork,
+    NodeNetworkSpec, NodeReport, NodeReportSpec, PeerPath, PeerReport, Problem, TrialsReport,
+    USAGE_STEP,
 };
 pub use reference::reference;
-pub use status::{NetworkConfigStatus, NodeCount, PoolStatus, condition};
+pub use status::{NetworkConfigStatus, NodeCount, PoolStatus, Progress, condition};
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::CustomResourceExt;

@@ -7,6 +7,8 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::config::Mode;
+
 /// How other nodes reach this one.
 #[derive(CustomResource, KubeSchema, Serialize, Deserialize, Debug, Clone, PartialEq, Default)]
 #[kube(
@@ -139,10 +141,60 @@ pub struct NodeReportSpec {
     #[schemars(length(max = 64))]
     pub sessions: Vec<BgpSession>,
 
+    /// The modes that the node is in, once it follows a step of the NetworkConfig in full.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub modes: Option<ModesReport>,
+
     /// What is wrong on this node, in words.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16))]
     pub problems: Vec<Problem>,
+}
+
+/// The modes that a node is in, and what it says of the one that it is to go to.
+#[derive(Serialize, Deserialize, JsonSchema, Debug, Clone, PartialEq, Eq, Default)]
+#[serde(rename_all = "camelCase")]
+pub struct ModesReport {
+    /// UID of the NetworkConfig that the step is one of.
+    #[serde(rename = "configUID")]
+    #[schemars(length(max = 64))]
+    pub config_uid: String,
+    /// The step that the kernel of the node follows in full, and that is saved on its disk.
+    pub step: u64,
+    /// The modes whose packets it accepts.
+    pub receives: Vec<Mode>,
+    /// The modes that it sends in to the nodes that are not left out.
+    pub sends: Vec<Mode>,
+    /// Packets of its pods have the size that the step wants.
+    pub sized: bool,
+    /// Packets of its pods would have to become smaller for the new mode.
+    #[serde(default)]
+    pub shrinks: bool,
+    /// What is in the way of the new mode.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 8), inner(length(max = 1024)))]
+    pub obstacles: Vec<String>,
+    /// What probes in the new mode say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trials: Option<TrialsReport>,
+}
+
+/// What probes of full size in the new mode say, to the peers that are up. The numbers of probes are coarse.
+#[derive(Serialize, Deserialize, JsonSchema, Debug, Clone, PartialEq, Eq, Default)]
+#[serde(rename_all = "camelCase")]
+pub struct TrialsReport {
+    /// Paths to be proven: to each peer that is up, in each family.
+    pub wanted: u32,
+    /// Those that are.
+    pub passed: u32,
+    /// Those by which nothing comes, in words.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 8), inner(length(max = 1024)))]
+    pub failed: Vec<String>,
+    /// Probes sent since the proof began, rounded down to a power of two.
+    pub sent: u64,
+    /// Those of them that did not come back.
+    pub lost: u64,
 }
 
 /// Counts of used addresses in a report are exact when no more than so many are left, else rounded down

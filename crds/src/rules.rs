@@ -12,13 +12,6 @@ pub(crate) fn config_name() -> Rule {
     )
 }
 
-/// Changing it needs a migration.
-pub(crate) fn mode_immutable() -> Rule {
-    Rule::new("self == oldSelf").message(
-        "mode: can't change while the NetworkConfig is there, because packets would be lost; keep it, or, in a quiet hour, delete the NetworkConfig (pods keep their network) and create it with the other mode",
-    )
-}
-
 const IS_V4: &str = "cidr(self.cidr).ip().family() == 4";
 
 /// The block size of a pool in prefix bits, with the default of its family where it is unset.
@@ -242,4 +235,10 @@ pub(crate) fn block_handover() -> Rule {
 pub(crate) fn block_owner() -> Rule {
     Rule::new("has(self.node) == has(self.nodeUID) && has(self.node) != has(self.releasedAt)")
         .message("node and nodeUID: must both be set and releasedAt unset, or the other way round")
+}
+
+/// Whoever is to agree has to be able to see who moves first.
+pub(crate) fn canary_labels() -> Rule {
+    Rule::new("!has(self.canarySelector) || size(self.canarySelector) > 0")
+        .message("canarySelector: needs at least one label, such as {weft.dev/canary: \"true\"}; leave it out to have no canaries")
 }

@@ -168,11 +168,7 @@ fn wants_back<M: Mode>(migration: &Migration<M>, wish: &Wish<M>) -> bool {
 }
 
 /// The same engine with the ends exchanged, from as far as it has come.
-fn back<M: Mode>(
-    state: &State<M>,
-    migration: &Migration<M>,
-    failure: Option<Failure>,
-) -> State<M> {
+fn back<M: Mode>(state: &State<M>, migration: &Migration<M>, failure: Option<Failure>) -> State<M> {
     let turned = |phase| Migration {
         from: migration.to,
         to: migration.from,
@@ -304,11 +300,13 @@ impl<M: Mode> Here<'_, M> {
         let mut waits: Vec<_> = waits.collect();
         if self.migration.phase == Phase::Confirm {
             // The old mode can't go while somebody who is there has nothing else.
-            let behind = self.facts.iter().filter(|fact| {
-                self.migration.excluded.contains(&fact.name) && !fact.down
-            });
+            let behind = self
+                .facts
+                .iter()
+                .filter(|fact| self.migration.excluded.contains(&fact.name) && !fact.down);
             waits.extend(behind.map(|fact| {
-                let why = "is up and still needs the old mode; repair it, or take it out of the cluster";
+                let why =
+                    "is up and still needs the old mode; repair it, or take it out of the cluster";
                 (fact.name.clone(), why.to_owned())
             }));
         }
@@ -340,7 +338,10 @@ impl<M: Mode> Here<'_, M> {
         let yet: Vec<_> = yet
             .map(|fact| {
                 let (passed, wanted) = (fact.trials.passed, fact.trials.wanted);
-                (fact.name.clone(), format!("{passed} of {wanted} paths are proven"))
+                (
+                    fact.name.clone(),
+                    format!("{passed} of {wanted} paths are proven"),
+                )
             })
             .collect();
         (!yet.is_empty()).then_some(Standing::Waits(yet))

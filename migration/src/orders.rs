@@ -76,6 +76,8 @@ pub fn orders<M: Mode>(state: &State<M>, node: Node) -> Orders<M> {
         receive: match migration.phase {
             Phase::Check | Phase::LowerMTU => BTreeSet::from([from]),
             Phase::Prepare | Phase::Verify | Phase::Shift | Phase::Confirm => both.clone(),
+            // It is back, and others send to it as before until they have heard of this phase.
+            Phase::Retire if migration.excluded.contains(node.name) => both.clone(),
             Phase::Retire | Phase::RaiseMTU => BTreeSet::from([to]),
         },
         send,

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::fmt::Debug;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// A way in which a whole cluster is networked. Nothing is known of it here but that it is this one or another.
@@ -24,7 +25,8 @@ pub struct State<M> {
 }
 
 /// A migration that is under way.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
 pub struct Migration<M> {
     /// The mode that is left.
     pub from: M,
@@ -32,20 +34,27 @@ pub struct Migration<M> {
     pub to: M,
     /// How far it is.
     pub phase: Phase,
-    /// The number of the wave that moves, from 1 (0: the canaries), in [`Phase::Shift`].
+    /// The number of the wave that moves, from 1 (0: the canaries), in phase Shift.
+    #[serde(default)]
     pub wave: u32,
-    /// Canaries send in `to`.
+    /// Canaries send in the new mode.
+    #[serde(default)]
     pub canaries: bool,
-    /// Nodes whose [`position`](crate::position) is less than this send in `to`.
+    /// Nodes whose position is less than this send in the new mode. It follows from the name of a node and is
+    /// from 0 to 4294967295.
+    #[serde(default)]
     pub share: u64,
-    /// Nodes that nobody waits for, because they are down or cannot do `to`. They are sent to as before.
+    /// Nodes that nobody waits for, because they are down or can't do the new mode. They are sent to as before.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub excluded: BTreeSet<String>,
     /// It goes back to where it came from; nothing stops it on its way.
+    #[serde(default)]
     pub back: bool,
 }
 
 /// A migration that went back.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
 pub struct Failure {
     /// The generation of what asked for it. It is not tried again for this one.
     pub generation: i64,
@@ -57,7 +66,7 @@ pub struct Failure {
 
 /// A step of a migration, in the order in which they come.
 #[derive(
-    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
 )]
 pub enum Phase {
     /// Nodes say what is in the way. Nothing changes.

@@ -27,7 +27,9 @@ pub fn share<'a>(wave: u32, waves: u32, names: impl Iterator<Item = &'a str>) ->
     let mut positions: Vec<u64> = names.map(position).collect();
     positions.sort_unstable();
     let count = (positions.len() as u64 * u64::from(wave)).div_ceil(u64::from(waves));
-    let last = usize::try_from(count).ok().and_then(|count| count.checked_sub(1));
+    let last = usize::try_from(count)
+        .ok()
+        .and_then(|count| count.checked_sub(1));
     last.and_then(|last| positions.get(last))
         .map_or(0, |position| position + 1)
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use weft_crds::IPBlock;
+use weft_migration::Timers;
 
 use crate::observed::Observed;
 use crate::plan::node_condition;
@@ -25,6 +26,10 @@ pub struct Memory {
     pub empty_since: BTreeMap<String, Duration>,
     /// Nodes (by UID) that nobody who is up can reach, without a break.
     pub cut_since: BTreeMap<String, Duration>,
+    /// Since when the barrier of a migration is met.
+    pub timers: Timers,
+    /// When the status of the NetworkConfig was written last.
+    pub status_written: Option<Duration>,
     /// What the DaemonSet came out as after the last write of it.
     pub settled: Option<Settled>,
     /// Blocks as the API server answered to a write or a collision, ahead of the watch.

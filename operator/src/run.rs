@@ -14,7 +14,7 @@ use crate::leader::{self, Leadership};
 use crate::memory::Memory;
 use crate::metrics::{ALIVE_WITHIN, Metrics};
 use crate::plan::daemonset::AgentSettings;
-use crate::plan::{self, Plan};
+use crate::plan::{self, Action, Plan};
 use crate::settings::{RunSettings, Settings};
 use crate::watch::Watches;
 
@@ -139,8 +139,16 @@ impl Operator {
             actions,
             deadline,
             figures,
+            timers,
         } = plan::plan(&observed, memory, &self.agent, now);
         let took = start.elapsed();
+        memory.timers = timers.unwrap_or_default();
+        if actions
+            .iter()
+            .any(|action| matches!(action, Action::WriteStatus(_)))
+        {
+            memory.status_written = Some(now.mono);
+        }
         self.metrics.planned(took, &figures);
         debug!(actions = actions.len(), ?took, "planned");
         let outcome = match observed.subject() {

@@ -41,6 +41,7 @@ pub fn bad_configs() -> Vec<(Value, Parts)> {
     let overlap = || vec!["spec.pools", "disjoint"];
     let address = |value: Value| json!({ "nodeAddress": value });
     let agent = |value: Value| json!({ "agent": value });
+    let migration = |value: Value| json!({ "migration": value });
     let max = || vec!["spec.agent", "maxUnavailable:", "at least 1", "1% to 100%"];
     vec![
         (json!({"mode": null}), vec!["spec.mode", "Required"]),
@@ -279,6 +280,56 @@ pub fn bad_configs() -> Vec<(Value, Parts)> {
             agent(json!({"logLevel": "Trace"})),
             vec!["spec.agent.logLevel", "\"Debug\""],
         ),
+        (
+            migration(json!({"waves": 0})),
+            vec!["spec.migration.waves", "greater than or equal to 1"],
+        ),
+        (
+            migration(json!({"waves": 101})),
+            vec!["spec.migration.waves", "less than or equal to 100"],
+        ),
+        (
+            migration(json!({"bakeSeconds": -1})),
+            vec!["spec.migration.bakeSeconds", "greater than or equal to 0"],
+        ),
+        (
+            migration(json!({"bakeSeconds": 86401})),
+            vec!["spec.migration.bakeSeconds", "less than or equal to 86400"],
+        ),
+        (
+            migration(json!({"lossBudgetPermille": 1001})),
+            vec![
+                "spec.migration.lossBudgetPermille",
+                "less than or equal to 1000",
+            ],
+        ),
+        (
+            migration(json!({"lossBudgetPermille": "1%"})),
+            vec![
+                "spec.migration.lossBudgetPermille",
+                "must be of type integer",
+            ],
+        ),
+        (
+            migration(json!({"approval": "Never"})),
+            vec!["spec.migration.approval", "\"Manual\""],
+        ),
+        (
+            migration(json!({"unableNodes": "Skip"})),
+            vec!["spec.migration.unableNodes", "\"LeaveOut\""],
+        ),
+        (
+            migration(json!({"canarySelector": {}})),
+            vec![
+                "spec.migration",
+                "canarySelector:",
+                "leave it out to have no canaries",
+            ],
+        ),
+        (
+            migration(json!({"canarySelector": {"canary": 1}})),
+            vec!["spec.migration.canarySelector.canary", "string"],
+        ),
     ]
 }
 
@@ -308,6 +359,7 @@ pub fn good_configs() -> Vec<Value> {
         json!({"agent": {"maxUnavailable": 3}}),
         json!({"agent": {"maxUnavailable": "25%", "image": "example.org/weft:1", "logLevel": "Debug"}}),
         json!({"ipam": {"maxBlocksPerNode": 1, "blockCooldownSeconds": 0, "emptyBlockSeconds": 10}}),
+        json!({"migration": {"approval": "Manual", "paused": true, "waves": 100, "bakeSeconds": 0, "lossBudgetPermille": 0, "canarySelector": {"canary": "yes"}, "unableNodes": "LeaveOut"}}),
     ]
 }
 
@@ -319,12 +371,8 @@ pub fn config_updates() -> Vec<(Value, Value, Parts)> {
     let in_use = || vec!["spec.pools", "first set disabled: true"];
     let size = || vec!["spec.pools[0]", "blockSize:", "add a second pool"];
     vec![
-        (
-            json!({"mode": "Overlay"}),
-            json!({"mode": "BGP"}),
-            vec!["spec.mode", "delete the NetworkConfig"],
-        ),
-        (json!({"mode": "BGP"}), json!({"mode": "BGP"}), vec![]),
+        (json!({"mode": "Overlay"}), json!({"mode": "BGP"}), vec![]),
+        (json!({"mode": "BGP"}), json!({"mode": "Overlay"}), vec![]),
         (two(false), pool("10.9.0.0/16"), in_use()),
         (pool("10.244.0.0/16"), pool("10.245.0.0/16"), in_use()),
         (two(true), pool("10.9.0.0/16"), vec![]),

@@ -136,6 +136,7 @@ impl Node {
                 endpoint,
                 device: "eth0".parse()?,
                 tx_checksum: true,
+                orders: weft_migration::Orders::rest(weft_crds::Mode::Overlay),
             },
             reconciler: Reconciler::new(Kernel::open()?),
             assigned: probe::Assignment::default(),
@@ -153,6 +154,7 @@ impl Node {
             config: self.config.clone(),
             here: self.here.clone(),
             mtu: 1450,
+            proof_mtu: 1450,
         };
         let changed = self.intake.take_changed();
         let cluster = &self.intake.cluster;

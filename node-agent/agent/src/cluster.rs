@@ -14,6 +14,7 @@ use weft_crds::{
     NodeAddressSettings, NodeBgp, NodeNetwork,
 };
 use weft_kernel::Mac;
+use weft_migration::{Node, Orders, State, orders};
 
 /// Everything that an agent knows of the cluster.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
@@ -36,8 +37,12 @@ pub struct Cluster {
 pub struct Config {
     /// `metadata.generation`.
     pub generation: i64,
-    /// The mode.
-    pub mode: Mode,
+    /// Where the cluster is between modes. Nodes follow this and never `spec.mode`: who is told what, and when, is
+    /// for the operator to decide.
+    pub stage: Stage,
+    /// Labels of the nodes that move first.
+    #[serde(default)]
+    pub canaries: Option<BTreeMap<String, String>>,
     /// The pools.
     pub pools: Vec<Pool>,
     /// Which packets are in VXLAN.
@@ -60,6 +65,15 @@ pub struct Config {
     /// The ranges of Services.
     #[serde(default)]
     pub services: Vec<IpNet>,
+}
+
+/// Where the cluster is between modes, as one NetworkConfig says.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stage {
+    /// UID of that NetworkConfig.
+    pub config_uid: String,
+    /// Where it is.
+    pub state: State<Mode>,
 }
 
 /// An address range of the cluster.
@@ -145,12 +159,21 @@ pub struct OwnBlock {
 }
 
 impl Cluster {
-    /// Takes a NetworkConfig over.
+    /// Takes a NetworkConfig over. While nothing says where the cluster is between modes, it is where it was; if
+    /// that isn't known either, the operator will say so soon, and nothing is done until then.
     ///
     /// # Errors
     /// In words, when a field can't be understood; the former configuration stays.
     pub fn apply_config(&mut self, object: &NetworkConfig) -> Result<(), String> {
-        self.config = Some(Config::parse(object)?);
+        let told = object.status.as_ref().and_then(|status| status.state());
+        let told = told.map(|state| Stage {
+            config_uid: object.metadata.uid.clone().unwrap_or_default(),
+            state,
+        });
+        let former = || Some(self.config.as_ref()?.stage.clone());
+        if let Some(stage) = told.or_else(former) {
+            self.config = Some(Config::parse(object, stage)?);
+        }
         Ok(())
     }
 
@@ -307,7 +330,17 @@ where
 }
 
 impl Config {
-    fn parse(object: &NetworkConfig) -> Result<Self, String> {
+    /// What a node is to do about modes.
+    pub fn orders(&self, own: &OwnNode) -> Orders<Mode> {
+        let canaries = self.canaries.as_ref();
+        let node = Node {
+            name: &own.name,
+            canary: canaries.is_some_and(|labels| own.is_selected(labels)),
+        };
+        orders(&self.stage.state, node)
+    }
+
+    fn parse(object: &NetworkConfig, stage: Stage) -> Result<Self, String> {
         let spec = &object.spec;
         let pools = spec
             .pools
@@ -321,7 +354,8 @@ impl Config {
             .collect::<Result<_, String>>()?;
         Ok(Self {
             generation: object.metadata.generation.unwrap_or_default(),
-            mode: spec.mode,
+            stage,
+            canaries: spec.migration.canary_selector.clone(),
             pools,
             encapsulation: spec.overlay.encapsulation,
             vni: spec.overlay.vni,

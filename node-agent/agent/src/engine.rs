@@ -7,10 +7,11 @@ use std::time::{Duration, Instant};
 
 use ipnet::IpNet;
 use tokio::sync::{mpsc, watch};
-use weft_crds::{NodeBgp, NodeNetworkSpec, NodeReportSpec, Problem};
+use weft_crds::{Mode, ModesReport, NodeNetworkSpec, NodeReportSpec, Problem};
 use weft_kernel::capability::{self, Capability};
 use weft_kernel::underlay::NodeAddress;
 use weft_kernel::{Changes, Family, Watcher};
+use weft_migration::Orders;
 use weft_peering::{Plan, View};
 
 use crate::address::{self, Finder};
@@ -23,10 +24,11 @@ use crate::health::Health;
 use crate::install::Installer;
 use crate::intake::Intake;
 use crate::mode::{self, Here, Known};
+use crate::modes::{self, Followed};
 use crate::mtu::{self, Mtu};
 use crate::network;
 use crate::offload::Offload;
-use crate::probe::{Assignment, Verdicts};
+use crate::probe::{Assignment, News};
 use crate::publish::Wanted;
 use crate::report::{self, Facts};
 use crate::saved::{File, Loaded, Saved};
@@ -46,7 +48,7 @@ pub struct Inputs {
     /// The kernel.
     pub kernel: Watcher,
     /// The probes.
-    pub verdicts: watch::Receiver<Arc<Verdicts>>,
+    pub news: watch::Receiver<Arc<News>>,
     /// The BGP peers.
     pub view: watch::Receiver<Arc<View>>,
     /// Routers that don't answer.
@@ -76,6 +78,8 @@ pub struct Engine {
     intake: Intake,
     /// What has been wrong since the start.
     standing: Vec<Problem>,
+    /// What the kernel lacks.
+    missing: BTreeMap<Capability, String>,
     dataplane: Dataplane,
     installer: Installer,
     file: File,
@@ -91,6 +95,8 @@ pub struct Engine {
     /// What was last made of the node.
     assembly: Assembly,
     generation: Option<i64>,
+    /// What the last step that was carried out in full, and is saved, made of the node.
+    followed: Option<Followed>,
     uid: String,
     outcome: Outcome,
     problems: Vec<Problem>,
@@ -106,7 +112,7 @@ impl Engine {
         outputs: Outputs,
     ) -> Self {
         let saved = loaded.saved;
-        let missing = kernel_lacks();
+        let (missing, lacks) = kernel_lacks();
         let lost = loaded.set_aside.map(|(aside, error)| Problem {
             reason: "SavedStateCorrupt".into(),
             message: format!(
@@ -116,7 +122,8 @@ impl Engine {
         });
         Self {
             intake: Intake::resume(saved.cluster.clone()),
-            standing: lost.into_iter().chain(missing).collect(),
+            standing: lost.into_iter().chain(lacks).collect(),
+            missing,
             mtu: Mtu::resume(dataplane.sizes()),
             offload: Offload::default(),
             dataplane,
@@ -129,6 +136,7 @@ impl Engine {
             finder: Finder::default(),
             assembly: Assembly::default(),
             generation: None,
+            followed: None,
             uid: String::new(),
             outcome: Outcome::default(),
             problems: Vec::new(),
@@ -151,19 +159,19 @@ impl Engine {
                     self.note(changes);
                     next = next.min(Instant::now() + GATHER);
                 }
-                Ok(()) = inputs.verdicts.changed() => {
-                    let health = self.health(&inputs.verdicts.borrow_and_update());
-                    if self.judge(&health) {
+                Ok(()) = inputs.news.changed() => {
+                    let news = inputs.news.borrow_and_update().clone();
+                    if self.judge(&news) {
                         next = Instant::now();
                     }
-                    self.say(&health);
+                    self.say(&news);
                 }
                 Ok(()) = inputs.view.changed() => {
                     let view = inputs.view.borrow_and_update().clone();
                     if self.learn(view) {
                         next = next.min(Instant::now() + GATHER);
                     }
-                    self.say(&self.health(&inputs.verdicts.borrow()));
+                    self.say(&inputs.news.borrow());
                 }
                 Ok(()) = inputs.silent.changed() => {
                     self.silent.clone_from(&inputs.silent.borrow_and_update());
@@ -179,10 +187,11 @@ impl Engine {
                     }
                     // Where nothing is due, each new verdict was judged when it came.
                     if self.offload.deadline().is_some_and(|due| due <= Instant::now()) {
-                        self.judge(&self.health(&inputs.verdicts.borrow()));
+                        self.judge(&inputs.news.borrow());
                     }
                     let wait = self.act().await;
-                    self.say(&self.health(&inputs.verdicts.borrow()));
+                    let news = inputs.news.borrow().clone();
+                    self.say(&news);
                     next = Instant::now() + wait;
                 }
             }
@@ -247,15 +256,26 @@ impl Engine {
         found: Result<NodeAddress, String>,
     ) -> Duration {
         self.uid.clone_from(&own.uid);
-        let bgp = mode::bgp_of(&config, &own);
-        let Some(here) = self.here(&own, bgp, found) else {
+        let orders = config.orders(&own);
+        let Some(here) = self.here(&config, &own, orders, found) else {
             return RETRY;
         };
         self.publish_network(&own, &here.endpoint);
         if self.offload == Offload::Off {
             self.problem("ChecksumOffload", "packets in VXLAN arrive only with checksum offload off, so it is off; update the driver of the network card".into());
         }
-        let wanted = mtu::wanted(&config, &self.intake.cluster, &here.endpoint);
+        let room = |modes: &BTreeSet<Mode>| {
+            mtu::wanted(&config, modes, &self.intake.cluster, &here.endpoint)
+        };
+        let wanted = room(&here.orders.fit);
+        let proof_mtu = here
+            .orders
+            .prove
+            .map_or(wanted.mtu, |mode| room(&[mode].into()).mtu);
+        let examined = here.orders.examine.map(|mode| {
+            let both = here.orders.fit.iter().copied().chain([mode]);
+            (mode, room(&both.collect()))
+        });
         if let Some(message) = wanted.problem {
             self.problem("MTUTooSmall", message);
         }
@@ -264,12 +284,14 @@ impl Engine {
             config: config.clone(),
             here: here.clone(),
             mtu: sizes.send,
+            proof_mtu,
         };
         let changed = self.intake.take_changed();
         let cluster = &self.intake.cluster;
         let probes = self.assembly.follow(ground, &changed, cluster, &self.view);
         let blocks = self.intake.cluster.own_blocks();
-        let (sessions, refused) = mode::sessions(&Known {
+        let running = self.outputs.sessions.borrow().clone();
+        let known = Known {
             config: &config,
             here: &here,
             own: &own,
@@ -278,8 +300,22 @@ impl Engine {
             routers: &self.intake.cluster.routers,
             secrets: &self.intake.secrets,
             silent: &self.silent,
-            running: self.outputs.sessions.borrow().as_deref(),
-        });
+            running: running.as_deref(),
+        };
+        let (sessions, refused) = mode::sessions(&known);
+        let mut obstacles = Vec::new();
+        if let Some((mode, room)) = &examined {
+            obstacles = mode::obstacles(*mode, &known, &self.missing);
+            obstacles.extend(room.problem.clone());
+        }
+        let followed = Followed {
+            stage: config.stage.clone(),
+            orders: here.orders.clone(),
+            sized: sizes.send == wanted.mtu,
+            shrinks: examined.is_some_and(|(_, room)| room.mtu < wanted.mtu),
+            obstacles,
+            proof_mtu,
+        };
         let mut addresses = self.assembly.paths().routers();
         // Packets go by others meanwhile; it is watched for its return.
         addresses.extend(self.silent.iter().filter(|_| sessions.is_some()));
@@ -305,7 +341,7 @@ impl Engine {
         self.outcome = self
             .dataplane
             .reconcile(&target, &mut self.assembly, &mut remember);
-        self.finish(target)
+        self.finish(target, followed)
     }
 
     /// Has the probes follow.
@@ -325,7 +361,7 @@ impl Engine {
         }
     }
 
-    fn finish(&mut self, target: Target) -> Duration {
+    fn finish(&mut self, target: Target, followed: Followed) -> Duration {
         if self.outcome.changes > 0 {
             tracing::info!(
                 changes = self.outcome.changes,
@@ -344,6 +380,9 @@ impl Engine {
             self.generation = Some(target.config.generation);
         }
         self.save();
+        // Whoever relies on what this node says relies on it after a restart too.
+        let kept = self.saved.cluster == self.intake.cluster;
+        self.followed = (self.outcome.programmed && kept).then_some(followed);
         if self
             .problems
             .iter()
@@ -364,8 +403,9 @@ impl Engine {
     /// was before.
     fn here(
         &mut self,
+        config: &Config,
         own: &OwnNode,
-        bgp: Option<NodeBgp>,
+        orders: Orders<Mode>,
         found: Result<NodeAddress, String>,
     ) -> Option<Here> {
         let former = self.intake.cluster.own_endpoint().cloned();
@@ -386,12 +426,13 @@ impl Engine {
                     pod_ipv4: pod_address(Family::V4).and_then(address::v4),
                     pod_ipv6: pod_address(Family::V6).and_then(address::v6),
                     mtu: found.mtu,
-                    bgp,
+                    bgp: Some(mode::bgp_of(config, own)),
                 };
                 Some(Here {
                     endpoint,
                     device: found.device,
                     tx_checksum: self.offload.is_on(),
+                    orders,
                 })
             }
             Err(message) => {
@@ -417,22 +458,23 @@ impl Engine {
         send_if_new(&self.outputs.network, Some((own.uid.clone(), spec)));
     }
 
-    fn health(&self, verdicts: &Verdicts) -> BTreeMap<String, report::Health> {
-        report::health(self.assembly.paths(), verdicts)
-    }
-
     /// Lets the probes decide about checksum offload. True if the kernel has to follow.
-    fn judge(&mut self, health: &BTreeMap<String, report::Health>) -> bool {
+    fn judge(&mut self, news: &News) -> bool {
         let before = self.offload.is_on();
-        self.offload.observe(health, Instant::now());
+        let health = report::health_in_vxlan(self.assembly.paths(), &news.verdicts);
+        self.offload.observe(&health, Instant::now());
         before != self.offload.is_on()
     }
 
     /// Publishes the report and the state of health, and says which problems are new.
-    fn say(&mut self, peers: &BTreeMap<String, report::Health>) {
+    fn say(&mut self, news: &News) {
         if self.uid.is_empty() {
             return;
         }
+        let peers = &report::health(self.assembly.paths(), &news.verdicts);
+        let modes = self.followed.as_ref();
+        let modes: Option<ModesReport> =
+            modes.map(|followed| modes::report(followed, self.assembly.paths(), news));
         let mut problems = self.problems.clone();
         problems.extend(self.intake.problems().chain(&self.standing).cloned());
         let report = report::report(&Facts {
@@ -444,6 +486,7 @@ impl Engine {
             mtu: self.mtu.send(),
             usage: &self.outcome.usage,
             view: &self.view,
+            modes: modes.as_ref(),
             problems: &problems,
         });
         self.outputs.events.problems(&report.problems);
@@ -477,19 +520,21 @@ impl Engine {
     }
 }
 
-/// What this kernel can't do of what Weft needs.
-fn kernel_lacks() -> Option<Problem> {
+/// What this kernel can't do of what Weft needs, and that as a problem.
+fn kernel_lacks() -> (BTreeMap<Capability, String>, Option<Problem>) {
+    let mut lacking = BTreeMap::new();
     let message = match capability::probe() {
         Ok(mut missing) => {
             // It has a fallback.
             missing.remove(&Capability::AddressProtocol);
+            if missing.is_empty() {
+                return (missing, None);
+            }
             let all: Vec<String> = missing
                 .iter()
                 .map(|(what, error)| format!("{what}: {error}"))
                 .collect();
-            if all.is_empty() {
-                return None;
-            }
+            lacking = missing;
             format!(
                 "the kernel of this node lacks {}; use a kernel that has it",
                 all.join("; ")
@@ -498,10 +543,11 @@ fn kernel_lacks() -> Option<Problem> {
         Err(error) => format!("cannot find out what the kernel of this node can do: {error}"),
     };
     tracing::warn!(message);
-    Some(Problem {
+    let problem = Problem {
         reason: "KernelLacks".into(),
         message,
-    })
+    };
+    (lacking, Some(problem))
 }
 
 fn ranges(blocks: &[OwnBlock]) -> Vec<IpNet> {

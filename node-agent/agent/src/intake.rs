@@ -84,7 +84,7 @@ impl Intake {
     /// Takes one input.
     pub fn take(&mut self, input: Input) {
         match input {
-            Input::Config(change) => self.config(change),
+            Input::Config(change) => self.config(*change),
             Input::Own(change) => self.own(*change),
             Input::Nodes(change) => self.nodes(change),
             Input::Blocks(change) => self.blocks(change),

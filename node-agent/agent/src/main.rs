@@ -13,6 +13,7 @@ mod inspect;
 mod install;
 mod intake;
 mod mode;
+mod modes;
 mod mtu;
 mod network;
 mod nexthops;

@@ -3,7 +3,10 @@
 //! Invariant I2: pods send less at once, and accept less only after what is in flight has arrived; they
 //! accept more at once, and send more only after every node has had time to accept it.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
+
+use weft_crds::Mode;
 
 use crate::cluster::{Cluster, Config, Endpoint};
 use crate::mode;
@@ -28,13 +31,14 @@ pub struct Wanted {
     pub problem: Option<String>,
 }
 
-/// The MTU that every path of every node can carry.
-pub fn wanted(config: &Config, cluster: &Cluster, here: &Endpoint) -> Wanted {
-    let room = |endpoint: &Endpoint| {
-        endpoint
-            .mtu
-            .saturating_sub(mode::overhead(config, endpoint))
-    };
+/// The MTU that every path of every node can carry in each of these modes.
+pub fn wanted(
+    config: &Config,
+    modes: &BTreeSet<Mode>,
+    cluster: &Cluster,
+    here: &Endpoint,
+) -> Wanted {
+    let room = |endpoint: &Endpoint| endpoint.mtu.saturating_sub(mode::overhead(modes, endpoint));
     let own = room(here);
     let others = cluster.smallest_of_others(room);
     let room = others.map_or(own, |others| others.min(own));
@@ -145,12 +149,27 @@ mod tests {
     use crate::testing::{config, endpoint};
     use weft_crds::Encapsulation;
 
+    fn overlay() -> BTreeSet<Mode> {
+        BTreeSet::from([Mode::Overlay])
+    }
+
+    #[test]
+    fn between_two_modes_the_narrower_one_decides() {
+        let (config, cluster) = (config(Encapsulation::Always), Cluster::default());
+        let of = |modes: &[Mode]| {
+            let modes = modes.iter().copied().collect();
+            wanted(&config, &modes, &cluster, &endpoint(1, "192.0.2.1/24")).mtu
+        };
+        assert_eq!(of(&[Mode::BGP]), 1500);
+        assert_eq!(of(&[Mode::Overlay, Mode::BGP]), 1450);
+    }
+
     #[test]
     fn the_narrowest_node_decides() {
         let config = config(Encapsulation::Always);
         let mut cluster = Cluster::default();
         assert_eq!(
-            wanted(&config, &cluster, &endpoint(1, "192.0.2.1/24")).mtu,
+            wanted(&config, &overlay(), &cluster, &endpoint(1, "192.0.2.1/24")).mtu,
             1450
         );
         let mut narrow = weft_crds::NodeNetworkSpec {
@@ -164,14 +183,14 @@ mod tests {
             .apply_node(&weft_crds::NodeNetwork::new("b", narrow.clone()))
             .unwrap();
         assert_eq!(
-            wanted(&config, &cluster, &endpoint(1, "192.0.2.1/24")).mtu,
+            wanted(&config, &overlay(), &cluster, &endpoint(1, "192.0.2.1/24")).mtu,
             1350
         );
         narrow.mtu = 1300;
         cluster
             .apply_node(&weft_crds::NodeNetwork::new("b", narrow))
             .unwrap();
-        let wanted = wanted(&config, &cluster, &endpoint(1, "192.0.2.1/24"));
+        let wanted = wanted(&config, &overlay(), &cluster, &endpoint(1, "192.0.2.1/24"));
         assert_eq!(wanted.mtu, 1280);
         assert!(wanted.problem.unwrap().contains("1250 bytes"));
     }
@@ -181,6 +200,7 @@ mod tests {
         let of = |encapsulation| {
             wanted(
                 &config(encapsulation),
+                &overlay(),
                 &Cluster::default(),
                 &endpoint(1, "192.0.2.1/24"),
             )
@@ -195,14 +215,14 @@ mod tests {
         config.mtu = Some(1400);
         let here = endpoint(1, "192.0.2.1/24");
         assert_eq!(
-            wanted(&config, &Cluster::default(), &here),
+            wanted(&config, &overlay(), &Cluster::default(), &here),
             Wanted {
                 mtu: 1400,
                 problem: None
             }
         );
         config.mtu = Some(9000);
-        let wanted = wanted(&config, &Cluster::default(), &here);
+        let wanted = wanted(&config, &overlay(), &Cluster::default(), &here);
         assert_eq!(wanted.mtu, 1450);
         assert!(wanted.problem.unwrap().starts_with("spec.mtu"));
     }

@@ -13,7 +13,7 @@ use weft_kernel::{
 };
 
 use crate::cluster::{Config, Peer};
-use crate::mode::{Here, Paths, PeerPaths};
+use crate::mode::{Here, Paths, PeerPaths, Proof};
 use crate::nexthops::Nexthops;
 
 /// Loose reverse-path filtering: the source must be reachable, by whichever device (RFC 3704). A
@@ -37,6 +37,8 @@ pub struct Inputs<'a> {
     pub attachments: &'a [Attachment],
     /// MTU of the routes of pods, in bytes.
     pub mtu: u32,
+    /// The size at which paths of another mode are to be proven, in bytes.
+    pub proof_mtu: u32,
     /// The kernel itself drops IPv4 packets of pods under strange sources.
     pub sources_checked: bool,
 }
@@ -163,7 +165,7 @@ pub fn add_peers(state: &mut State, inputs: &Inputs) {
             let key = RouteKey::send(*block);
             state.routes.insert(key, route(RouteTarget::Nexthop(id)));
         }
-        add_path_routes(state, peer, paths, id, route);
+        add_path_routes(state, peer, paths, inputs, (id, source));
     }
     for (prefix, used) in &inputs.paths.routes {
         if let Some(id) = nexthops.elsewhere(used) {
@@ -204,8 +206,8 @@ fn add_path_routes(
     state: &mut State,
     peer: &Peer,
     paths: &PeerPaths,
-    used: u32,
-    route: impl Fn(RouteTarget) -> Route,
+    inputs: &Inputs,
+    (used, source): (u32, Option<IpAddr>),
 ) {
     let Some(address) = peer.endpoint.probe_address(paths.family) else {
         return;
@@ -213,15 +215,27 @@ fn add_path_routes(
     for (path, nexthops) in &paths.open {
         let key = RouteKey::path(IpNet::from(address), path.number());
         let target = match nexthops[..] {
-            [nexthop] => RouteTarget::Device {
+            // Several that share the packets of the path in use are a group; of another path one is tried.
+            [_, _, ..] if *path == paths.send => RouteTarget::Nexthop(used),
+            [nexthop, ..] => RouteTarget::Device {
                 device: nexthop.device,
                 gateway: nexthop.gateway,
                 onlink: nexthop.onlink,
             },
-            // Several share the packets of the path that is used only.
-            _ => RouteTarget::Nexthop(used),
+            [] => continue,
         };
-        state.routes.insert(key, route(target));
+        // Packets of pods may become larger than they are now.
+        let mtu = if paths.proof == Proof::Of(*path) {
+            inputs.mtu.max(inputs.proof_mtu)
+        } else {
+            inputs.mtu
+        };
+        let route = Route {
+            target,
+            source,
+            mtu: Some(mtu),
+        };
+        state.routes.insert(key, route);
     }
 }
 
@@ -297,6 +311,7 @@ mod tests {
             paths: &paths,
             attachments,
             mtu: 1450,
+            proof_mtu: 1450,
             sources_checked: true,
         })
     }

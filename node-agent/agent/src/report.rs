@@ -4,12 +4,13 @@ use std::collections::BTreeMap;
 
 use ipnet::IpNet;
 use weft_crds::{
-    BlockUsage, LONGEST_MESSAGE, NodeReportSpec, PeerPath, PeerReport, Problem, USAGE_STEP,
+    BlockUsage, LONGEST_MESSAGE, ModesReport, NodeReportSpec, PeerPath, PeerReport, Problem,
+    USAGE_STEP,
 };
 use weft_kernel::Family;
 use weft_peering::View;
 
-use crate::mode::{Path, Paths};
+use crate::mode::{Path, Paths, PeerPaths, Proof};
 use crate::probe::{Channel, Verdict, Verdicts};
 use crate::sessions::sessions;
 
@@ -33,6 +34,22 @@ pub enum Health {
 
 /// How each peer is doing, going by the probes of the paths that are used.
 pub fn health(paths: &Paths, verdicts: &Verdicts) -> BTreeMap<String, Health> {
+    health_by(paths, verdicts, |peer| Channel::Path(peer.send))
+}
+
+/// The same, but where VXLAN is to be proven before it is used, going by that proof.
+pub fn health_in_vxlan(paths: &Paths, verdicts: &Verdicts) -> BTreeMap<String, Health> {
+    health_by(paths, verdicts, |peer| match peer.proof {
+        Proof::Of(Path::Vxlan) => Channel::Proof(Path::Vxlan),
+        _ => Channel::Path(peer.send),
+    })
+}
+
+fn health_by(
+    paths: &Paths,
+    verdicts: &Verdicts,
+    channel: impl Fn(&PeerPaths) -> Channel,
+) -> BTreeMap<String, Health> {
     let mut all: BTreeMap<String, Health> = BTreeMap::new();
     for used in &paths.peers {
         let of_peer = verdicts.get(&used.peer);
@@ -40,10 +57,10 @@ pub fn health(paths: &Paths, verdicts: &Verdicts) -> BTreeMap<String, Health> {
             let known = of_peer.and_then(|of_peer| of_peer.get(&(family, channel)));
             known.copied().unwrap_or(Verdict::Unknown)
         };
-        let health = match verdict(used.family, Channel::Path(used.send)) {
+        let health = match verdict(used.family, channel(used)) {
             Verdict::Answers => Health::Answers,
             Verdict::Unknown => Health::Unknown,
-            Verdict::Silent => {
+            Verdict::Silent | Verdict::Narrow => {
                 let underlay = Family::BOTH
                     .map(|family| verdict(family, Channel::Underlay))
                     .contains(&Verdict::Answers);
@@ -101,6 +118,8 @@ pub struct Facts<'a> {
     pub usage: &'a [Usage],
     /// What is known by BGP.
     pub view: &'a View,
+    /// The modes that the node is in.
+    pub modes: Option<&'a ModesReport>,
     /// What is wrong.
     pub problems: &'a [Problem],
 }
@@ -126,6 +145,7 @@ pub fn report(facts: &Facts) -> NodeReportSpec {
         blocks: facts.usage.iter().map(block_usage).collect(),
         peers: peer_reports(facts.paths, health),
         sessions: sessions(facts.view),
+        modes: facts.modes.cloned(),
         problems,
     }
 }
@@ -255,6 +275,7 @@ mod tests {
             mtu: Some(1450),
             usage: &[],
             view: &View::default(),
+            modes: None,
             problems: &[],
         })
     }

@@ -81,7 +81,7 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
         report_wanted,
     ));
     let (assignment, assigned) = watch::channel(Assignment::default());
-    let verdicts = probe::start(assigned).context("cannot probe peers")?;
+    let news = probe::start(assigned).context("cannot probe peers")?;
     let (sessions, sessions_wanted) = watch::channel(None);
     // What BGP peers knew of before is in the kernel; it stays until they have said what they know now.
     let restarted = loaded.saved.cluster.config.as_ref().map(|_| RESTART);
@@ -105,7 +105,7 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
         served = health::serve(options.listen, health_now, inspect::router(&bgp)) => {
             served.with_context(|| format!("cannot listen on {}", options.listen))
         }
-        () = engine.run(Inputs { api, kernel, verdicts, view: bgp.view.clone(), silent }) => Ok(()),
+        () = engine.run(Inputs { api, kernel, news, view: bgp.view.clone(), silent }) => Ok(()),
         stopped = stop_signal() => stopped,
     }
 }

@@ -3,7 +3,9 @@
 use weft_crds::{BgpSettings, Encapsulation, LogLevel, Mode, NodeAddressSettings};
 use weft_kernel::Mac;
 
-use crate::cluster::{Config, Endpoint, Peer, Pool};
+use weft_migration::{Orders, State};
+
+use crate::cluster::{Config, Endpoint, Peer, Pool, Stage};
 use crate::mode::Here;
 
 /// A config with one pool of each family.
@@ -14,7 +16,11 @@ pub(crate) fn config(encapsulation: Encapsulation) -> Config {
     };
     Config {
         generation: 1,
-        mode: Mode::Overlay,
+        stage: Stage {
+            config_uid: "uid".into(),
+            state: State::rest(Mode::Overlay),
+        },
+        canaries: None,
         pools: vec![pool("10.244.0.0/16"), pool("fd00:10:244::/56")],
         encapsulation,
         vni: 4873,
@@ -48,6 +54,7 @@ pub(crate) fn here(n: u8) -> Here {
         endpoint: endpoint(n, "192.0.2.1/24"),
         device: "eth0".parse().unwrap(),
         tx_checksum: true,
+        orders: Orders::rest(Mode::Overlay),
     }
 }
 

@@ -29,7 +29,7 @@ pub enum Change<K> {
 #[derive(Debug, Clone)]
 pub enum Input {
     /// Of the NetworkConfig.
-    Config(Change<NetworkConfig>),
+    Config(Box<Change<NetworkConfig>>),
     /// Of this node's Node object.
     Own(Box<Change<Node>>),
     /// Of the NodeNetworks.
@@ -48,7 +48,7 @@ pub fn start(client: &Client, node: &str, namespace: &str, inputs: &mpsc::Sender
     tokio::spawn(pump(
         Api::all(client.clone()),
         config,
-        Input::Config,
+        |change| Input::Config(Box::new(change)),
         inputs.clone(),
     ));
     tokio::spawn(pump(

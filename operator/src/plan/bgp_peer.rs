@@ -130,6 +130,18 @@ fn why(session: &BgpSession) -> String {
     }
 }
 
+/// Nodes are in mode BGP, or on the way to it or from it.
+fn speaks_bgp(config: &NetworkConfig) -> bool {
+    let state = config.status.as_ref().and_then(|status| status.state());
+    let Some(state) = state else {
+        return config.spec.mode == Mode::BGP;
+    };
+    match state.migration {
+        Some(migration) => [migration.from, migration.to].contains(&Mode::BGP),
+        None => state.mode == Mode::BGP,
+    }
+}
+
 fn verdicts(
     config: &NetworkConfig,
     peer: &BGPPeer,
@@ -139,7 +151,7 @@ fn verdicts(
     complaints: &[String],
 ) -> Vec<Verdict> {
     let stalled = missing.iter().any(|missing| missing.stalled);
-    let (ready, second, reason, message) = if config.spec.mode != Mode::BGP {
+    let (ready, second, reason, message) = if !speaks_bgp(config) {
         let message = format!(
             "the mode of the NetworkConfig is {}; nodes speak BGP in mode BGP only",
             config.spec.mode.as_str()

@@ -6,6 +6,7 @@ pub mod blocks;
 pub mod check;
 pub mod daemonset;
 pub mod garbage;
+pub mod migration;
 pub mod node_condition;
 pub mod pools;
 pub mod status;
@@ -16,6 +17,7 @@ use k8s_openapi::api::apps::v1::DaemonSet;
 use k8s_openapi::api::core::v1::NodeCondition;
 use kube::api::DynamicObject;
 use weft_crds::{BGPPeer, IPBlock, NetworkConfig};
+use weft_migration::Timers;
 
 use crate::memory::{Memory, NodeId};
 use crate::observed::{Now, Observed};
@@ -106,6 +108,8 @@ pub struct Plan {
     pub deadline: Option<Duration>,
     /// Figures for metrics.
     pub figures: Figures,
+    /// Since when the barrier of a migration is met, to be remembered.
+    pub timers: Option<Timers>,
 }
 
 impl Plan {
@@ -145,7 +149,14 @@ pub fn plan(observed: &Observed, memory: &Memory, agent: &AgentSettings, now: No
     let shortages = blocks::plan(observed, memory, &checked, config, now, &mut plan);
     garbage::plan(observed, memory, now, &mut plan);
     node_condition::plan(observed, memory, now, &mut plan);
-    status::plan(observed, config, &checked, &shortages, now, &mut plan);
+    let course = migration::plan(observed, config, memory, now, &mut plan);
+    let judged = status::Judged {
+        checked: &checked,
+        shortages: &shortages,
+        course: &course,
+        written: memory.status_written,
+    };
+    status::plan(observed, config, &judged, now, &mut plan);
     bgp_peer::plan(observed, config, now, &mut plan);
     plan
 }

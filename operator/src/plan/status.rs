@@ -1,20 +1,28 @@
 //! The status of the NetworkConfig, by the kstatus convention, and what is announced when it changes.
 
+use std::time::Duration;
+
 use ipnet::IpNet;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use serde_json::json;
 use weft_crds::{
     NetworkConfig, NetworkConfigStatus, NodeCount, PoolStatus,
-    condition::{ADDRESSES_AVAILABLE, READY, RECONCILING, STALLED},
+    condition::{ADDRESSES_AVAILABLE, MIGRATING, READY, RECONCILING, STALLED},
 };
 
 use super::blocks::{Shortage, ShortageCause};
 use super::check::Checked;
+use super::migration::Course;
 use super::pools::{Family, blocks_in};
 use super::{Action, Announcement, Figures, Plan};
 use crate::config::Unreadable;
 use crate::observed::{NodeFacts, Now, Observed};
 
+/// Between two writes of the status that say the same but for counts and names, for each node: every agent hears
+/// of each write.
+const PACE_PER_NODE: Duration = Duration::from_millis(10);
+/// The least time between two such writes.
+const PACE: Duration = Duration::from_secs(1);
 /// The most names that a message lists.
 const NAMES: usize = 10;
 
@@ -58,20 +66,45 @@ pub(super) struct Verdict {
     pub(super) message: String,
 }
 
+/// What the other parts of the plan have found.
+#[derive(Debug, Clone, Copy)]
+pub struct Judged<'a> {
+    /// What is wrong with the spec.
+    pub checked: &'a Checked,
+    /// Blocks that can't be had.
+    pub shortages: &'a [Shortage],
+    /// What becomes of the modes.
+    pub course: &'a Course,
+    /// When the status was written last, on the monotonic clock.
+    pub written: Option<Duration>,
+}
+
 /// Adds the write of the status, if it changes, and announcements of what changed.
 pub fn plan(
     observed: &Observed,
     config: &NetworkConfig,
-    checked: &Checked,
-    shortages: &[Shortage],
+    judged: &Judged,
     now: Now,
     plan: &mut Plan,
 ) {
+    let Judged {
+        checked, shortages, ..
+    } = *judged;
     let before = config.status.clone().unwrap_or_default();
-    let after = status(observed, config, checked, shortages, &before, now);
-    plan.figures = figures(&after, shortages, checked);
+    let after = status(observed, config, judged, &before, now);
+    plan.figures = figures(&after, shortages, judged);
     if after == before {
         return;
+    }
+    if essence(&after) == essence(&before)
+        && let Some(written) = judged.written
+    {
+        let nodes = u32::try_from(observed.nodes.len()).unwrap_or(u32::MAX);
+        let due = written + PACE.max(PACE_PER_NODE.saturating_mul(nodes));
+        if now.mono < due {
+            plan.look_at(due);
+            return;
+        }
     }
     for condition in &after.conditions {
         plan.actions.extend(announcement(&before, condition));
@@ -91,14 +124,25 @@ pub fn plan(
     plan.actions.push(Action::WriteStatus(Box::new(written)));
 }
 
+/// The status without counts and names, which may be a moment late.
+fn essence(status: &NetworkConfigStatus) -> NetworkConfigStatus {
+    let mut essence = status.clone();
+    (essence.nodes, essence.progress) = (None, None);
+    essence.pools.clear();
+    for condition in &mut essence.conditions {
+        condition.message.clear();
+    }
+    essence
+}
+
 fn status(
     observed: &Observed,
     config: &NetworkConfig,
-    checked: &Checked,
-    shortages: &[Shortage],
+    judged: &Judged,
     before: &NetworkConfigStatus,
     now: Now,
 ) -> NetworkConfigStatus {
+    let (checked, course) = (judged.checked, judged.course);
     let generation = config.metadata.generation;
     let lagging: Vec<(&NodeFacts, String)> = observed
         .nodes
@@ -113,7 +157,11 @@ fn status(
         .filter_map(|node| observed.report_of(node));
     NetworkConfigStatus {
         observed_generation: generation,
-        mode: Some(config.spec.mode),
+        mode: Some(course.state.mode),
+        step: course.state.step,
+        migration: course.state.migration.clone(),
+        progress: course.progress.clone(),
+        failed_migration: course.state.failure.clone(),
         mtu: reports.filter_map(|report| report.spec.mtu).min(),
         nodes: Some(NodeCount {
             total,
@@ -126,7 +174,7 @@ fn status(
             .iter()
             .map(|pool| pool_status(observed, pool))
             .collect(),
-        conditions: verdicts(observed, config, checked, shortages, &lagging)
+        conditions: verdicts(observed, config, judged, &lagging)
             .into_iter()
             .map(|verdict| dated(verdict, &before.conditions, generation, now))
             .collect(),
@@ -187,16 +235,23 @@ fn pool_status(observed: &Observed, pool: &super::check::PoolView) -> PoolStatus
 fn verdicts(
     observed: &Observed,
     config: &NetworkConfig,
-    checked: &Checked,
-    shortages: &[Shortage],
+    judged: &Judged,
     lagging: &[(&NodeFacts, String)],
 ) -> Vec<Verdict> {
+    let Judged {
+        checked,
+        shortages,
+        course,
+        ..
+    } = *judged;
     let mut verdicts = Vec::new();
     let total = observed.nodes.len();
     let rolling = rolling(observed);
     let (ready, reason, message) = if let Some(first) = checked.stalls.first() {
         let messages: Vec<_> = checked.stalls.iter().map(|c| c.message.as_str()).collect();
         ("False", first.reason, messages.join(". "))
+    } else if let Some(verdict) = &course.verdict {
+        ("False", verdict.reason, verdict.message.clone())
     } else if !lagging.is_empty() {
         let nodes = lagging
             .iter()
@@ -221,7 +276,7 @@ fn verdicts(
     });
     // Present only when true, as kstatus has it.
     if ready == "False" {
-        let stalled = !checked.stalls.is_empty();
+        let stalled = is_stalled(judged);
         verdicts.push(Verdict {
             type_: if stalled { STALLED } else { RECONCILING },
             status: "True",
@@ -229,8 +284,25 @@ fn verdicts(
             message,
         });
     }
+    if let Some(migration) = &course.state.migration {
+        let verdict = course.verdict.as_ref();
+        verdicts.push(Verdict {
+            type_: MIGRATING,
+            status: "True",
+            reason: format!("{:?}", migration.phase),
+            message: verdict
+                .map(|verdict| verdict.message.clone())
+                .unwrap_or_default(),
+        });
+    }
     verdicts.push(addresses(config, checked, shortages));
     verdicts
+}
+
+/// Somebody has to act before it goes on.
+fn is_stalled(judged: &Judged) -> bool {
+    let verdict = judged.course.verdict.as_ref();
+    !judged.checked.stalls.is_empty() || verdict.is_some_and(|verdict| verdict.stalled)
 }
 
 /// What is left to do on the DaemonSet. None: all agents run as it says.
@@ -364,7 +436,7 @@ fn announcement(before: &NetworkConfigStatus, condition: &Condition) -> Option<A
     }))
 }
 
-fn figures(status: &NetworkConfigStatus, shortages: &[Shortage], checked: &Checked) -> Figures {
+fn figures(status: &NetworkConfigStatus, shortages: &[Shortage], judged: &Judged) -> Figures {
     let nodes = status.nodes.clone().unwrap_or_default();
     let pools = status.pools.iter();
     Figures {
@@ -374,7 +446,7 @@ fn figures(status: &NetworkConfigStatus, shortages: &[Shortage], checked: &Check
         pools: pools
             .map(|p| (p.cidr.clone(), p.blocks, p.allocated, p.cooling))
             .collect(),
-        stalled: !checked.stalls.is_empty(),
+        stalled: is_stalled(judged),
     }
 }
 

@@ -5,8 +5,10 @@ use weft_crds::Problem;
 
 use super::*;
 use crate::fixtures::{at, cluster, config, owned};
+use crate::memory::Memory;
 use crate::plan::agent_manifest::{AgentSettings, render};
 use crate::plan::check::check;
+use crate::plan::migration;
 
 fn observed(nodes: &[&str]) -> Observed {
     let mut observed = cluster(config(json!([{"cidr": "10.244.0.0/16"}])), nodes);
@@ -30,14 +32,15 @@ fn run(
 ) -> (Option<NetworkConfigStatus>, Vec<(bool, String)>) {
     let mut out = Plan::default();
     let config = observed.config.clone().unwrap();
-    plan(
-        observed,
-        &config,
-        &check(observed),
+    let memory = Memory::default();
+    let course = migration::plan(observed, &config, &memory, at(seconds), &mut out);
+    let judged = Judged {
+        checked: &check(observed),
         shortages,
-        at(seconds),
-        &mut out,
-    );
+        course: &course,
+        written: None,
+    };
+    plan(observed, &config, &judged, at(seconds), &mut out);
     let mut status = None;
     let mut said = Vec::new();
     for action in out.actions {

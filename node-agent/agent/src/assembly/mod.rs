@@ -19,7 +19,7 @@ use crate::cluster::{Cluster, Config, Peer};
 use crate::intake::Changed;
 use crate::mode::{self, Here, Paths};
 use crate::network::{self, Inputs};
-use crate::probe::Assignment;
+use crate::probe::{Assignment, Sizes};
 
 /// What leads to a peer follows from this and from the peer.
 #[derive(Debug, Clone, PartialEq)]
@@ -30,6 +30,8 @@ pub struct Ground {
     pub here: Here,
     /// MTU of the routes of pods, in bytes.
     pub mtu: u32,
+    /// The size at which paths of another mode are to be proven, in bytes.
+    pub proof_mtu: u32,
 }
 
 /// What the rest follows from too: it is about this node alone.
@@ -90,7 +92,7 @@ impl Assembly {
             ..Self::default()
         };
         self.paths = mode::paths(&ground.config, &ground.here, &self.peers, view, &former);
-        let probes = Assignment::of(&self.peers, &self.paths, ground.mtu);
+        let probes = Assignment::of(&self.peers, &self.paths, sizes(&ground));
         self.ground = Some(ground);
         Probes::All(probes)
     }
@@ -146,10 +148,10 @@ impl Assembly {
         let Some(ground) = &self.ground else {
             return false;
         };
-        if !mode::each_by_itself(&ground.config) || self.paths.held {
+        if !mode::each_by_itself(&ground.here) || self.paths.held {
             return false;
         }
-        let sizes = |state: &State| {
+        let counts = |state: &State| {
             [
                 state.neighbours.len(),
                 state.fdb.len(),
@@ -160,10 +162,10 @@ impl Assembly {
         let mut sum = [0, 0, 0, self.local.len()];
         for peer in &self.peers {
             let (_, part) = part(ground, peer);
-            let of_part = sizes(&part);
+            let of_part = counts(&part);
             (0..sum.len()).for_each(|n| sum[n] += of_part[n]);
         }
-        sum == sizes(&self.state)
+        sum == counts(&self.state)
     }
 
     /// Puts `now` in the place of the peers of these names; what changes of the probes. None, and nothing is
@@ -187,7 +189,7 @@ impl Assembly {
                 Assignment::of(
                     peer.map(std::slice::from_ref).unwrap_or_default(),
                     &paths,
-                    ground.mtu,
+                    sizes(ground),
                 )
             };
             probes.push([assignment(before.as_ref()), assignment(after)]);
@@ -280,6 +282,13 @@ impl Assembly {
     }
 }
 
+fn sizes(ground: &Ground) -> Sizes {
+    Sizes {
+        used: ground.mtu,
+        proof: ground.proof_mtu,
+    }
+}
+
 fn inputs<'a>(
     ground: &'a Ground,
     local: &Local<'a>,
@@ -294,6 +303,7 @@ fn inputs<'a>(
         paths,
         attachments: local.attachments,
         mtu: ground.mtu,
+        proof_mtu: ground.proof_mtu,
         sources_checked: local.sources_checked,
     }
 }

@@ -89,7 +89,7 @@ proptest! {
     ) {
         let mut intake = Intake::default();
         let mut assembly = Assembly::default();
-        let mut ground = Ground { config: config(Encapsulation::Always), here: here(1), mtu: 1450 };
+        let mut ground = Ground { config: config(Encapsulation::Always), here: here(1), mtu: 1450, proof_mtu: 1450 };
         let mut blocks: Vec<IpNet> = Vec::new();
         let mut assignment = Assignment::default();
         let mut carried_out = State::default();
@@ -140,7 +140,7 @@ proptest! {
             }
             carried_out = desired;
             assembly.carried_out();
-            let whole = Assignment::of(&peers, &paths, ground.mtu);
+            let whole = Assignment::of(&peers, &paths, sizes(&ground));
             prop_assert_eq!(&assignment.targets, &whole.targets);
         }
     }

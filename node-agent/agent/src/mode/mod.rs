@@ -1,10 +1,12 @@
-//! A mode, as a function from (this node, its peers) to paths: the one place where modes are chosen.
+//! A mode, as a function from (this node, its peers) to paths: the one place where modes are chosen. While the cluster
+//! goes from one mode to another a node is in both, and its paths are the union ([`mod@union`]).
 //!
 //! Everything that does not depend on the path (addresses, policy, masquerade, pods) is elsewhere,
 //! in [`crate::network`], and is the same in every mode.
 
 mod bgp;
 mod overlay;
+mod union;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -12,7 +14,9 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use serde::{Deserialize, Serialize};
 use weft_crds::{Mode, NodeBgp, Problem};
+use weft_kernel::capability::Capability;
 use weft_kernel::{DeviceName, Family, FdbKey, Mac, NeighbourKey, Nexthop, Vxlan};
+use weft_migration::Orders;
 use weft_peering::{Plan, View};
 
 pub use bgp::Known;
@@ -51,6 +55,8 @@ pub struct Here {
     pub device: DeviceName,
     /// Whether VXLAN devices may leave inner checksums to hardware.
     pub tx_checksum: bool,
+    /// What it is to do about modes.
+    pub orders: Orders<Mode>,
 }
 
 /// The paths of this node, and the kernel objects under them.
@@ -95,49 +101,79 @@ pub struct PeerPaths {
     pub open: BTreeMap<Path, Vec<Nexthop>>,
     /// The one that is used; one of `open`.
     pub send: Path,
+    /// The mode that it is used for.
+    pub mode: Mode,
+    /// What is to be proven before another mode is used.
+    pub proof: Proof,
 }
 
-/// Bytes that the mode adds to a packet which leaves the node `endpoint`.
-pub fn overhead(config: &Config, endpoint: &Endpoint) -> u32 {
-    match config.mode {
+/// Whether a path of a mode that is not used yet is to be proven.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Proof {
+    /// No.
+    None,
+    /// This one, which is open.
+    Of(Path),
+    /// There should be one, and there is none.
+    Missing,
+}
+
+/// Bytes that a packet which leaves the node `endpoint` grows by at the most, in any of these modes.
+pub fn overhead(modes: &BTreeSet<Mode>, endpoint: &Endpoint) -> u32 {
+    let each = modes.iter().map(|mode| match mode {
         Mode::Overlay => overlay::overhead(endpoint),
         Mode::BGP => 0,
-    }
+    });
+    each.max().unwrap_or(0)
 }
 
-/// The paths from this node to its peers, going by what was learned by BGP, if the mode asks for that. `former` are
-/// those of before.
+/// The paths from this node to its peers in every mode that it accepts, going by what was learned by BGP, if one of
+/// them asks for that. `former` are those of before.
 pub fn paths(config: &Config, here: &Here, peers: &[Peer], view: &View, former: &Paths) -> Paths {
-    match config.mode {
-        Mode::Overlay => overlay::paths(config, here, peers),
-        Mode::BGP => bgp::paths(config, here, peers, view, former),
-    }
+    let of_mode = |mode: &Mode| {
+        let paths = match mode {
+            Mode::Overlay => overlay::paths(config, here, peers),
+            Mode::BGP => bgp::paths(config, here, peers, view, former),
+        };
+        (*mode, paths)
+    };
+    union::union(&here.orders, here.orders.receive.iter().map(of_mode))
 }
 
 /// Whether the paths to a peer follow from configuration, this node and that peer alone: not from the other
 /// peers, nor from what was learned or was there before.
-pub fn each_by_itself(config: &Config) -> bool {
-    match config.mode {
+pub fn each_by_itself(here: &Here) -> bool {
+    here.orders.receive.iter().all(|mode| match mode {
         Mode::Overlay => true,
         Mode::BGP => false,
-    }
+    })
 }
 
-/// How a node takes part in BGP, if it does.
-pub fn bgp_of(config: &Config, own: &OwnNode) -> Option<NodeBgp> {
-    match config.mode {
-        Mode::Overlay => None,
-        Mode::BGP => Some(bgp::own(config, own)),
-    }
+/// How a node takes part in BGP. It is published in every mode, so that a migration to one that needs it doesn't have
+/// every node tell every other.
+pub fn bgp_of(config: &Config, own: &OwnNode) -> NodeBgp {
+    bgp::own(config, own)
 }
 
 /// Who to speak BGP with and what to say, if anything; and what is wrong with what was asked for.
 pub fn sessions(known: &Known) -> (Option<Plan>, Vec<Problem>) {
-    match known.config.mode {
-        Mode::Overlay => (None, Vec::new()),
+    if !known.here.orders.receive.contains(&Mode::BGP) {
+        return (None, Vec::new());
+    }
+    let (plan, problems) = bgp::plan(known);
+    (Some(plan), problems)
+}
+
+/// What is in the way of a mode on this node, before anything of it is there. `missing` is what the kernel lacks.
+pub fn obstacles(mode: Mode, known: &Known, missing: &BTreeMap<Capability, String>) -> Vec<String> {
+    match mode {
+        Mode::Overlay => overlay::obstacles(known.here, known.peers, missing),
         Mode::BGP => {
-            let (plan, problems) = bgp::plan(known);
-            (Some(plan), problems)
+            let (_, problems) = bgp::plan(known);
+            problems
+                .into_iter()
+                .map(|problem| problem.message)
+                .collect()
         }
     }
 }

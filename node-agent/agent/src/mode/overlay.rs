@@ -6,10 +6,11 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use weft_crds::Encapsulation;
+use weft_crds::{Encapsulation, Mode};
+use weft_kernel::capability::Capability;
 use weft_kernel::{DeviceName, Family, FdbKey, NeighbourKey, Nexthop, Vxlan};
 
-use super::{Here, Path, Paths, PeerPaths};
+use super::{Here, Path, Paths, PeerPaths, Proof};
 use crate::cluster::{Config, Endpoint, Peer};
 
 /// Ethernet, VXLAN, UDP and the outer IP header, in bytes.
@@ -101,7 +102,37 @@ fn peer_paths(
         family,
         open,
         send,
+        mode: Mode::Overlay,
+        proof: Proof::None,
     }
+}
+
+/// What is in the way of this mode.
+pub(super) fn obstacles(
+    here: &Here,
+    peers: &[Peer],
+    missing: &BTreeMap<Capability, String>,
+) -> Vec<String> {
+    let mut obstacles = Vec::new();
+    let needed = if here.endpoint.ipv4.is_some() {
+        Capability::VxlanV4
+    } else {
+        Capability::VxlanV6
+    };
+    obstacles.extend(missing.get(&needed).map(|error| {
+        format!("the kernel of this node lacks {needed}: {error}; use a kernel that has it")
+    }));
+    let mut apart = peers
+        .iter()
+        .filter(|peer| common_underlay(&here.endpoint, &peer.endpoint).is_none());
+    if let Some(first) = apart.next() {
+        obstacles.push(format!(
+            "this node and {} have no address of the same family in the underlay ({} more such nodes); give one of them one",
+            first.name,
+            apart.count()
+        ));
+    }
+    obstacles
 }
 
 /// The family in which the two nodes can send VXLAN packets to each other.

@@ -7,7 +7,7 @@ use weft_kernel::Family;
 
 use super::{Channel, Key, Target};
 use crate::cluster::{Endpoint, Peer};
-use crate::mode::Paths;
+use crate::mode::{Paths, Proof};
 
 /// What to probe, and whom to answer.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -18,23 +18,36 @@ pub struct Assignment {
     pub peers: BTreeSet<IpAddr>,
 }
 
+/// How large probes of full size are, in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Sizes {
+    /// By paths that are used: as packets of pods are.
+    pub used: u32,
+    /// By paths that are to be proven: as they may come to be.
+    pub proof: u32,
+}
+
 impl Assignment {
-    /// The underlay to each peer with small probes, each open path to it with probes of `size`
-    /// bytes.
-    pub fn of(peers: &[Peer], paths: &Paths, size: u32) -> Self {
+    /// The underlay to each peer with small probes, each open path to it with probes of full size, and that which
+    /// is to be proven with those that it will have to carry.
+    pub fn of(peers: &[Peer], paths: &Paths, sizes: Sizes) -> Self {
+        let proven: BTreeSet<&str> = paths
+            .peers
+            .iter()
+            .filter(|paths| paths.proof != Proof::None)
+            .map(|paths| paths.peer.as_str())
+            .collect();
         let both = |peer| Family::BOTH.map(|family| (peer, family));
         let underlay = peers.iter().flat_map(both).filter_map(|(peer, family)| {
             let address = peer.endpoint.underlay(family)?.addr();
             let key = key(&peer.name, family, Channel::Underlay);
-            let (device, size) = (None, 0);
-            Some((
-                key,
-                Target {
-                    address,
-                    device,
-                    size,
-                },
-            ))
+            let target = Target {
+                address,
+                device: None,
+                size: 0,
+                eager: proven.contains(peer.name.as_str()),
+            };
+            Some((key, target))
         });
         let endpoints: BTreeMap<&str, &Endpoint> = peers
             .iter()
@@ -44,14 +57,21 @@ impl Assignment {
             let endpoint = endpoints.get(paths.peer.as_str());
             let address = endpoint.and_then(|peer| peer.probe_address(paths.family));
             address.into_iter().flat_map(move |address| {
-                paths.open.iter().map(move |(path, nexthops)| {
-                    let key = key(&paths.peer, paths.family, Channel::Path(*path));
-                    let target = Target {
-                        address,
-                        device: nexthops.first().map(|nexthop| nexthop.device),
-                        size,
+                paths.open.iter().flat_map(move |(path, nexthops)| {
+                    let target = |channel, size, eager| {
+                        let target = Target {
+                            address,
+                            device: nexthops.first().map(|nexthop| nexthop.device),
+                            size,
+                            eager,
+                        };
+                        (key(&paths.peer, paths.family, channel), target)
                     };
-                    (key, target)
+                    let proof = (paths.proof == Proof::Of(*path))
+                        .then(|| target(Channel::Proof(*path), sizes.proof, true));
+                    [target(Channel::Path(*path), sizes.used, false)]
+                        .into_iter()
+                        .chain(proof)
                 })
             })
         });
@@ -111,7 +131,14 @@ mod tests {
             &weft_peering::View::default(),
             &mode::Paths::default(),
         );
-        let assignment = Assignment::of(&peers, &paths, 1450);
+        let assignment = Assignment::of(
+            &peers,
+            &paths,
+            Sizes {
+                used: 1450,
+                proof: 1500,
+            },
+        );
         let of = |name: &str| {
             let targets = assignment.targets.iter();
             let targets = targets.filter(|(key, _)| key.peer == name);

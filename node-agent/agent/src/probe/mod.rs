@@ -17,7 +17,7 @@ use tokio::net::UdpSocket;
 use tokio::sync::{mpsc, watch};
 use weft_kernel::{Family, udp};
 
-pub use assignment::Assignment;
+pub use assignment::{Assignment, Sizes};
 pub use prober::{Channel, Key, Target, Verdict};
 
 use prober::Prober;
@@ -36,13 +36,29 @@ pub const fn headers(family: Family) -> u32 {
 /// What is known of every target, by the name of the peer.
 pub type Verdicts = BTreeMap<String, BTreeMap<(Family, Channel), Verdict>>;
 
+/// Probes that are evidence.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// Answered or lost.
+    pub sent: u64,
+    /// Lost, to peers that were there.
+    pub lost: u64,
+}
+
+/// What the probes say.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct News {
+    /// Of every target.
+    pub verdicts: Verdicts,
+    /// Of all paths that are to be proven.
+    pub proofs: Tally,
+}
+
 /// Starts probing and answering; both end when `assignment` is closed.
 ///
 /// # Errors
 /// A socket can't be made, or the port is taken: then nothing runs.
-pub fn start(
-    assignment: watch::Receiver<Assignment>,
-) -> io::Result<watch::Receiver<Arc<Verdicts>>> {
+pub fn start(assignment: watch::Receiver<Assignment>) -> io::Result<watch::Receiver<Arc<News>>> {
     let (answers, answered) = mpsc::channel(1024);
     let mut senders = BTreeMap::new();
     let run = run_number()?;
@@ -59,8 +75,8 @@ pub fn start(
     if senders.is_empty() {
         udp::bind(Family::V4, PORT)?;
     }
-    let (verdicts, receiver) = watch::channel(Arc::new(Verdicts::new()));
-    tokio::spawn(probe(senders, run, assignment, answered, verdicts));
+    let (news, receiver) = watch::channel(Arc::new(News::default()));
+    tokio::spawn(probe(senders, run, assignment, answered, news));
     Ok(receiver)
 }
 
@@ -76,7 +92,7 @@ async fn probe(
     run: u64,
     mut assignment: watch::Receiver<Assignment>,
     mut answered: mpsc::Receiver<u64>,
-    verdicts: watch::Sender<Arc<Verdicts>>,
+    news: watch::Sender<Arc<News>>,
 ) {
     let mut prober = Prober::default();
     loop {
@@ -95,8 +111,8 @@ async fn probe(
                 tracing::debug!(peer = send.key.peer, %to, %error, "probe not sent");
             }
         }
-        if let Some(news) = prober.news(Instant::now()) {
-            verdicts.send_replace(Arc::new(news));
+        if let Some(latest) = prober.news(Instant::now()) {
+            news.send_replace(Arc::new(latest));
         }
         let deadline = prober.deadline().map(tokio::time::Instant::from_std);
         tokio::select! {

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use weft_kernel::{DeviceName, Family};
 
-use super::Verdicts;
+use super::{News, Tally, Verdicts};
 use crate::mode::Path;
 
 /// How long an answer may take.
@@ -29,6 +29,8 @@ const NEWS_INTERVAL: Duration = Duration::from_millis(200);
 pub enum Channel {
     /// From node pod address to probe address, by this path.
     Path(Path),
+    /// The same, at the size that another mode is to carry: evidence for or against that mode.
+    Proof(Path),
     /// From node to node, as any packet of the underlay: the control of the experiment. If it is
     /// silent too, the peer is gone, not the path.
     Underlay,
@@ -54,6 +56,8 @@ pub struct Target {
     pub device: Option<DeviceName>,
     /// Size of the IP packet, in bytes.
     pub size: u32,
+    /// Probed as often as one of which nothing is known yet.
+    pub eager: bool,
 }
 
 /// What is known of a target.
@@ -65,6 +69,8 @@ pub enum Verdict {
     Answers,
     /// Probes don't come back.
     Silent,
+    /// Small probes come back, and those of full size don't. Only known of what is to be proven.
+    Narrow,
 }
 
 /// A probe to send.
@@ -85,6 +91,22 @@ struct Entry {
     misses: u32,
     verdict: Verdict,
     awaited: BTreeSet<u64>,
+    tally: Tally,
+    /// Lost, unless the peer turns out to be gone.
+    unjudged: u64,
+    /// Of a path that is to be proven: small probes come back.
+    small_comes: bool,
+    /// The last probe was a small one.
+    small_last: bool,
+}
+
+/// A probe under way.
+#[derive(Debug)]
+struct Flying {
+    key: Key,
+    until: Instant,
+    /// It is there to find out whether small ones come.
+    small: bool,
 }
 
 /// The state of all probing.
@@ -92,7 +114,7 @@ struct Entry {
 pub struct Prober {
     entries: BTreeMap<Key, Entry>,
     due: BTreeSet<(Instant, Key)>,
-    flying: BTreeMap<u64, (Key, Instant)>,
+    flying: BTreeMap<u64, Flying>,
     next_sequence: u64,
     changed: bool,
     /// There are no news before.
@@ -122,6 +144,7 @@ impl Prober {
                 if entry.target.address != target.address {
                     entry.verdict = Verdict::Unknown;
                     entry.misses = 0;
+                    entry.unjudged = 0;
                 }
                 entry.target = *target;
                 continue;
@@ -134,6 +157,10 @@ impl Prober {
                 misses,
                 verdict,
                 awaited,
+                tally: Tally::default(),
+                unjudged: 0,
+                small_comes: false,
+                small_last: false,
             };
             self.entries.insert(key.clone(), entry);
             self.due.insert((now, key.clone()));
@@ -155,14 +182,28 @@ impl Prober {
             };
             let sequence = self.next_sequence;
             self.next_sequence += 1;
-            let fresh = entry.verdict == Verdict::Unknown && interval == INTERVAL;
-            entry.due = now + if fresh { EAGER_INTERVAL } else { interval };
+            let eager = entry.verdict == Verdict::Unknown || entry.target.eager;
+            let eager = eager && interval == INTERVAL;
+            entry.due = now + if eager { EAGER_INTERVAL } else { interval };
             entry.awaited.insert(sequence);
             self.due.insert((entry.due, key.clone()));
-            self.flying.insert(sequence, (key.clone(), now + PATIENCE));
+            let mut target = entry.target;
+            // Where nothing of full size comes, each other probe is small: whoever looks for the reason wants to know.
+            let proof = matches!(key.channel, Channel::Proof(_));
+            let small = proof && entry.misses >= SILENT_AFTER && !entry.small_last;
+            entry.small_last = small;
+            if small {
+                target.size = 0;
+            }
+            let flying = Flying {
+                key: key.clone(),
+                until: now + PATIENCE,
+                small,
+            };
+            self.flying.insert(sequence, flying);
             sends.push(Send {
                 key,
-                target: entry.target,
+                target,
                 sequence,
             });
         }
@@ -171,33 +212,82 @@ impl Prober {
 
     /// An answer to the probe of this number came. A late one counts too: the path works.
     pub fn answered(&mut self, sequence: u64) {
-        if let Some((key, _)) = self.flying.remove(&sequence)
-            && let Some(entry) = self.entries.get_mut(&key)
-        {
-            entry.awaited.remove(&sequence);
-            entry.misses = 0;
-            self.changed |= entry.verdict != Verdict::Answers;
-            entry.verdict = Verdict::Answers;
+        let Some(Flying { key, small, .. }) = self.flying.remove(&sequence) else {
+            return;
+        };
+        if key.channel == Channel::Underlay {
+            self.judge_proofs(&key.peer);
+        }
+        let Some(entry) = self.entries.get_mut(&key) else {
+            return;
+        };
+        entry.awaited.remove(&sequence);
+        if small {
+            entry.small_comes = true;
+            return;
+        }
+        if entry.verdict == Verdict::Unknown {
+            // What was lost before the path was there says nothing of it, nor what is under way since then.
+            (entry.tally, entry.unjudged) = (Tally::default(), 0);
+            for sequence in std::mem::take(&mut entry.awaited) {
+                self.flying.remove(&sequence);
+            }
+        }
+        entry.tally.sent += 1;
+        entry.misses = 0;
+        entry.small_comes = false;
+        self.changed |= entry.verdict != Verdict::Answers;
+        entry.verdict = Verdict::Answers;
+    }
+
+    /// A peer is there: what was lost of the probes that are evidence was lost on the way. Nothing is said of a peer
+    /// that may just have lost its power.
+    fn judge_proofs(&mut self, peer: &str) {
+        let first = Key {
+            peer: peer.into(),
+            family: Family::V4,
+            channel: Channel::Path(Path::Vxlan),
+        };
+        let of_peer = self.entries.range_mut(first..);
+        for (key, entry) in of_peer.take_while(|(key, _)| key.peer == peer) {
+            if !matches!(key.channel, Channel::Proof(_)) || entry.unjudged == 0 {
+                continue;
+            }
+            entry.tally.sent += entry.unjudged;
+            entry.tally.lost += entry.unjudged;
+            entry.unjudged = 0;
+            self.changed = true;
+            if entry.misses >= SILENT_AFTER {
+                entry.verdict = if entry.small_comes {
+                    Verdict::Narrow
+                } else {
+                    Verdict::Silent
+                };
+            }
         }
     }
 
     /// When [`Prober::poll`] or [`Prober::news`] has something to do again.
     pub fn deadline(&self) -> Option<Instant> {
-        let expiry = self.flying.values().next().map(|(_, until)| *until);
+        let expiry = self.flying.values().next().map(|flying| flying.until);
         let due = self.due.first().map(|(due, _)| *due);
         let news = self.quiet_until.filter(|_| self.changed);
         [expiry, due, news].into_iter().flatten().min()
     }
 
     /// What is known of every target, if that changed since it was last given and enough time has passed.
-    pub fn news(&mut self, now: Instant) -> Option<Verdicts> {
+    pub fn news(&mut self, now: Instant) -> Option<News> {
         if !self.changed || self.quiet_until.is_some_and(|until| now < until) {
             return None;
         }
         self.changed = false;
         self.quiet_until = Some(now + NEWS_INTERVAL);
-        let mut verdicts = Verdicts::new();
+        let (mut verdicts, mut proofs) = (Verdicts::new(), Tally::default());
         for (key, entry) in &self.entries {
+            if matches!(key.channel, Channel::Proof(_)) {
+                proofs.sent += entry.tally.sent;
+                proofs.lost += entry.tally.lost;
+            }
             if !verdicts.contains_key(&key.peer) {
                 verdicts.insert(key.peer.clone(), BTreeMap::new());
             }
@@ -205,22 +295,29 @@ impl Prober {
                 of_peer.insert((key.family, key.channel), entry.verdict);
             }
         }
-        Some(verdicts)
+        Some(News { verdicts, proofs })
     }
 
     fn expire(&mut self, now: Instant) {
         // Sequence numbers grow with time, so the oldest probe is the first.
         while let Some(first) = self.flying.first_entry()
-            && first.get().1 <= now
+            && first.get().until <= now
         {
-            let (sequence, (key, _)) = first.remove_entry();
-            if let Some(entry) = self.entries.get_mut(&key) {
-                entry.awaited.remove(&sequence);
-                entry.misses += 1;
-                if entry.misses >= SILENT_AFTER {
-                    self.changed |= entry.verdict != Verdict::Silent;
-                    entry.verdict = Verdict::Silent;
-                }
+            let (sequence, Flying { key, small, .. }) = first.remove_entry();
+            let Some(entry) = self.entries.get_mut(&key) else {
+                continue;
+            };
+            entry.awaited.remove(&sequence);
+            if small {
+                entry.small_comes = false;
+                continue;
+            }
+            entry.misses += 1;
+            if matches!(key.channel, Channel::Proof(_)) {
+                entry.unjudged += 1;
+            } else if entry.misses >= SILENT_AFTER {
+                self.changed |= entry.verdict != Verdict::Silent;
+                entry.verdict = Verdict::Silent;
             }
         }
     }
@@ -244,6 +341,7 @@ mod tests {
             address: "10.244.2.1".parse().unwrap(),
             device: Some(DeviceName::VX4),
             size: 1450,
+            eager: false,
         };
         peers.iter().map(|peer| (key(peer), target)).collect()
     }
@@ -278,6 +376,75 @@ mod tests {
         assert_eq!(prober.verdict(&key("c")), Verdict::Silent);
         run(&mut prober, start + Duration::from_secs(10), 3, |_| true);
         assert_eq!(prober.verdict(&key("c")), Verdict::Answers);
+    }
+
+    /// A path to be proven to b, and the underlay beside it.
+    fn proof() -> (Prober, Key, Instant) {
+        let start = Instant::now();
+        let target = |size| Target {
+            address: "10.244.2.1".parse().unwrap(),
+            device: None,
+            size,
+            eager: true,
+        };
+        let of = |channel| Key {
+            channel,
+            ..key("b")
+        };
+        let proof = of(Channel::Proof(Path::Direct));
+        let targets = [
+            (proof.clone(), target(1500)),
+            (of(Channel::Underlay), target(0)),
+        ];
+        let mut prober = Prober::default();
+        prober.set_targets(&targets.into(), start);
+        (prober, proof, start)
+    }
+
+    #[test]
+    fn a_proof_is_lost_only_if_the_peer_is_there() {
+        let (mut prober, proof, start) = proof();
+        run(&mut prober, start, 5, |_| true);
+        assert_eq!(prober.verdict(&proof), Verdict::Answers);
+        // The peer loses its power: no path is to blame.
+        run(&mut prober, start + Duration::from_secs(5), 10, |_| false);
+        assert_eq!(prober.verdict(&proof), Verdict::Answers);
+        let (mut prober, proof, start) = self::proof();
+        run(&mut prober, start, 5, |_| true);
+        let underlay = |send: &Send| send.key.channel == Channel::Underlay;
+        run(&mut prober, start + Duration::from_secs(5), 5, underlay);
+        assert_eq!(prober.verdict(&proof), Verdict::Silent);
+        let news = prober.news(start + Duration::from_secs(20)).unwrap();
+        assert!(
+            news.proofs.lost >= 3 && news.proofs.sent > news.proofs.lost,
+            "{news:?}"
+        );
+    }
+
+    #[test]
+    fn a_path_that_carries_only_small_packets_is_told_from_one_that_carries_none() {
+        let (mut prober, proof, start) = proof();
+        run(&mut prober, start, 10, |send| send.target.size < 1500);
+        assert_eq!(prober.verdict(&proof), Verdict::Narrow);
+        run(&mut prober, start + Duration::from_secs(10), 3, |_| true);
+        assert_eq!(prober.verdict(&proof), Verdict::Answers);
+    }
+
+    #[test]
+    fn what_is_lost_before_a_path_is_there_is_not_counted() {
+        let (mut prober, proof, start) = proof();
+        let underlay = |send: &Send| send.key.channel == Channel::Underlay;
+        run(&mut prober, start, 1, underlay);
+        assert_eq!(prober.verdict(&proof), Verdict::Unknown);
+        run(&mut prober, start + Duration::from_secs(1), 5, |_| true);
+        assert_eq!(
+            prober
+                .news(start + Duration::from_secs(6))
+                .unwrap()
+                .proofs
+                .lost,
+            0
+        );
     }
 
     #[test]
@@ -320,7 +487,7 @@ mod tests {
         assert_eq!(all.len(), 5, "100 changes in a second");
         let last = now + NEWS_INTERVAL;
         assert!(prober.deadline().unwrap() <= last, "nobody has to ask");
-        let verdicts = prober.news(last).unwrap();
+        let verdicts = prober.news(last).unwrap().verdicts;
         assert_eq!(verdicts.len(), 100);
         let answers = |of_peer: &BTreeMap<_, _>| of_peer.values().all(|v| *v == Verdict::Answers);
         assert!(verdicts.values().all(answers));

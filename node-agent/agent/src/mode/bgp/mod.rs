@@ -12,11 +12,11 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use ipnet::IpNet;
-use weft_crds::{NodeBgp, Problem};
+use weft_crds::{Mode, NodeBgp, Problem};
 use weft_kernel::{Family, Nexthop};
 use weft_peering::{Route, Status, View};
 
-use super::{Here, Path, Paths, PeerPaths};
+use super::{Here, Path, Paths, PeerPaths, Proof};
 use crate::cluster::{Config, OwnNode, Peer};
 
 pub use plan::{Known, plan};
@@ -65,6 +65,8 @@ pub(super) fn paths(
                     family,
                     open: [(path, nexthops)].into(),
                     send: path,
+                    mode: Mode::BGP,
+                    proof: Proof::None,
                 });
             }
         }

@@ -6,12 +6,12 @@ use anyhow::Context;
 use futures::stream::{self, StreamExt, TryStreamExt};
 use ipnet::IpNet;
 use k8s_openapi::api::core::v1::Node;
-use kube::api::PostParams;
+use kube::api::{Patch, PatchParams, PostParams};
 use kube::{Api, Client, Resource};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
-use weft_crds::{IPBlock, NetworkConfig, NodeNetwork, NodeReport, block_name};
+use weft_crds::{CONFIG_NAME, IPBlock, NetworkConfig, NodeNetwork, NodeReport, block_name};
 use weft_e2e::apiserver::ApiServer;
 use weft_scenarios::stage::checkout;
 
@@ -39,6 +39,11 @@ pub async fn fill(api: &ApiServer, peers: usize) -> anyhow::Result<f64> {
     api.kubectl(["create", "namespace", "weft-system"]).await?;
     let client = api.client().await?;
     make::<NetworkConfig>(&client, config()).await?;
+    // What the operator says first, and is not always there to say.
+    let rest = Patch::Merge(json!({"status": {"mode": "Overlay"}}));
+    Api::<NetworkConfig>::all(client.clone())
+        .patch_status(CONFIG_NAME, &PatchParams::default(), &rest)
+        .await?;
     let mut bytes = stream::iter(0..=peers)
         .map(|number| make_node(&client, number))
         .buffer_unordered(AT_ONCE)
