@@ -9,7 +9,8 @@ use weft_e2e::{Cluster, ClusterSpec};
 
 use crate::{
     agents, apiserver, badinput, bgppeers, churn, config, connectivity, drift, encapsulation,
-    families, foreign, hostport, mesh, mtu, nodes, operator, pods, routed, routers, uninstall,
+    families, foreign, hostport, mesh, migrate, mtu, nodes, operator, pods, routed, routers,
+    uninstall,
 };
 use weft_scenarios::stage::Stage;
 
@@ -210,10 +211,45 @@ const SCENARIOS: &[Scenario] = &[
         "API server and etcd are down for a minute; a pod starts, an agent is killed",
         apiserver::down
     ),
+    shared!(
+        "migrate-impossible",
+        "Mode BGP where no router speaks it: said before anything moves, and no trace of it",
+        migrate::impossible
+    ),
     racks!(
         "bgp",
         "Every kind of traffic in mode BGP between two racks, and by learned routes from outside",
         routed::traffic
+    ),
+    racks!(
+        "migrate",
+        "From BGP to Overlay and back, under every kind of traffic that both carry",
+        migrate::there_and_back
+    ),
+    racks!(
+        "migrate-killed",
+        "Operator and agents are killed in every phase of a migration",
+        migrate::killed
+    ),
+    racks!(
+        "migrate-blocked",
+        "The underlay drops the packets of the new mode: nothing moves, and the pairs are named",
+        migrate::blocked
+    ),
+    racks!(
+        "migrate-goes-bad",
+        "The new mode goes bad after the first wave: all go back by themselves",
+        migrate::goes_bad
+    ),
+    racks!(
+        "migrate-mind-changed",
+        "The mode is set back in each phase, and a migration is paused in the middle",
+        migrate::mind_changed
+    ),
+    racks!(
+        "migrate-node-dies",
+        "A node loses its power in the middle; it joins the others in the mode that they are in",
+        migrate::node_dies
     ),
     racks!(
         "bgp-agent-killed",
@@ -356,7 +392,9 @@ async fn play(scenario: &Scenario) -> anyhow::Result<Value> {
             // Each begins with the stage set, whatever the one before did to it.
             let stage = Stage::set(bed.spec()).await?;
             // What a scenario that failed left in the way of the next.
-            let fields = serde_json::json!({"mtu": null, "agent": null, "nodeAddress": null});
+            let fields = serde_json::json!({
+                "mtu": null, "agent": null, "nodeAddress": null, "migration": null,
+            });
             stage.edit(&fields).await?;
             pods::delete_own(&stage).await?;
             run(&stage).await

@@ -17,6 +17,7 @@ pub async fn run(stage: &Stage) -> anyhow::Result<Value> {
             Volume {
                 datagrams: 2_000,
                 connections: 100,
+                outside_to_pods: true,
             },
         )
         .await?;

@@ -16,6 +16,7 @@ mod foreign;
 mod hostport;
 mod look;
 mod mesh;
+mod migrate;
 mod mtu;
 mod nodes;
 mod operator;

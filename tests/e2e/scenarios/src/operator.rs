@@ -26,9 +26,7 @@ pub async fn killed_in_edit(stage: &Stage) -> anyhow::Result<Value> {
             stage.encapsulate(encapsulation).await?;
             tokio::time::sleep(Duration::from_millis(pause)).await;
             if pause > 0 || encapsulation == "CrossSubnet" {
-                let (node, _) = running_operator(stage).await?;
-                let node = stage.cluster.node(&node)?;
-                node.kill_program("weft-operator").await?;
+                kill(stage).await?;
             }
             stage.wait_ready(PATIENCE).await?;
             longest = longest.max(start.elapsed());
@@ -99,6 +97,17 @@ async fn leader(stage: &Stage) -> anyhow::Result<String> {
         .await?;
     let holder = lease["spec"]["holderIdentity"].as_str();
     Ok(holder.unwrap_or_default().to_owned())
+}
+
+/// Kills the operator.
+///
+/// # Errors
+/// There is none to kill.
+pub async fn kill(stage: &Stage) -> anyhow::Result<()> {
+    let (node, _) = running_operator(stage).await?;
+    let node = stage.cluster.node(&node)?;
+    node.kill_program("weft-operator").await?;
+    Ok(())
 }
 
 /// The operator whose container runs: its node and its pod.

@@ -27,6 +27,8 @@ pub struct Volume {
     pub datagrams: u32,
     /// Long-lived connections of all kinds together, about.
     pub connections: usize,
+    /// The outside host talks to pods by their addresses, where routers know these.
+    pub outside_to_pods: bool,
 }
 
 impl Volume {
@@ -34,12 +36,23 @@ impl Volume {
     pub const MODERATE: Self = Self {
         datagrams: 10_000,
         connections: 300,
+        outside_to_pods: true,
     };
     /// What the demo shows.
     pub const FULL: Self = Self {
         datagrams: 50_000,
         connections: 400,
+        outside_to_pods: true,
     };
+
+    /// The same, but for what works in one mode alone: hosts beyond the cluster know pods in mode BGP only.
+    #[must_use]
+    pub fn in_every_mode(self) -> Self {
+        Self {
+            outside_to_pods: false,
+            ..self
+        }
+    }
 }
 
 /// Where a client runs.
@@ -87,7 +100,7 @@ impl Traffic {
             ));
         }
         let mut outside = outside_flows(stage, volume)?;
-        if stage.cluster.spec()?.routed() {
+        if stage.cluster.spec()?.routed() && volume.outside_to_pods {
             outside.extend(outside_to_pods(&servers, volume));
         }
         plans.push((outside_place(stage)?, outside));

@@ -21,6 +21,19 @@ pub async fn lossless<T>(
     Ok((done, sent(&reports)))
 }
 
+/// The same while modes change: under traffic that works in every mode.
+///
+/// # Errors
+/// `deed` failed, or the traffic suffered.
+pub async fn lossless_between_modes<T>(
+    stage: &Stage,
+    deed: impl AsyncFnOnce() -> anyhow::Result<T>,
+) -> anyhow::Result<(T, u64)> {
+    let (done, reports) = under(stage, Volume::MODERATE.in_every_mode(), &[], deed).await?;
+    traffic::assert_lossless(&reports)?;
+    Ok((done, sent(&reports)))
+}
+
 /// Does `deed` under traffic, and gives what the clients say that are not on one of the nodes `dead`.
 ///
 /// # Errors
@@ -30,7 +43,20 @@ pub async fn watched<T>(
     dead: &[&str],
     deed: impl AsyncFnOnce() -> anyhow::Result<T>,
 ) -> anyhow::Result<(T, Vec<Report>)> {
-    let traffic = Traffic::start(stage, Volume::MODERATE).await?;
+    under(stage, Volume::MODERATE, dead, deed).await
+}
+
+/// Does `deed` under so much traffic.
+///
+/// # Errors
+/// `deed` failed, or a client did.
+pub async fn under<T>(
+    stage: &Stage,
+    volume: Volume,
+    dead: &[&str],
+    deed: impl AsyncFnOnce() -> anyhow::Result<T>,
+) -> anyhow::Result<(T, Vec<Report>)> {
+    let traffic = Traffic::start(stage, volume).await?;
     let done = deed().await;
     // Also after a failure, so that no client stays behind.
     let reports = traffic.stop(dead).await;
