@@ -47,6 +47,19 @@ impl Connection {
 pub enum Command {
     /// The nodes, the paths between them, and what is wrong.
     Status,
+    /// What a changed NetworkConfig would do. Nothing is changed by asking. Exits with 0: it can go ahead;
+    /// 1: something makes it impossible; 2: it could not be asked, or the API server does not accept it.
+    Plan {
+        /// The file with the NetworkConfig, and with BGPPeers if they change too; -: standard input.
+        #[arg(short, long = "filename", value_name = "FILE")]
+        file: PathBuf,
+        /// The generation of the NetworkConfig that the file was made for; another one is an error.
+        #[arg(long, value_name = "NUMBER")]
+        generation: Option<i64>,
+    },
+    /// The migration to another mode.
+    #[command(subcommand)]
+    Migrate(Migrate),
     /// The addresses.
     #[command(subcommand)]
     Ipam(Ipam),
@@ -61,6 +74,35 @@ pub enum Command {
         /// Only of this program: ask no cluster.
         #[arg(long)]
         client: bool,
+    },
+}
+
+/// What is asked of a migration. What changes something writes annotations, never the spec.
+#[derive(Debug, Clone, Copy, Subcommand)]
+pub enum Migrate {
+    /// How far it is, and what it waits for.
+    Status,
+    /// The same, live, until it is over. Exits with 0: the cluster is in the mode of the spec and Ready; 1: it
+    /// went back, or is not over in time; 2: the cluster could not be read.
+    Watch {
+        /// The longest that is waited, in seconds. Default: for ever.
+        #[arg(long, value_name = "SECONDS")]
+        timeout: Option<u64>,
+        /// End, with 1, also when nothing goes on until somebody acts: the condition Stalled.
+        #[arg(long)]
+        until_stalled: bool,
+    },
+    /// Go no further than where it is. Packets go on.
+    Pause,
+    /// Go on; and if it went back, try once more.
+    Resume,
+    /// Go back to where it came from, and do not try this generation again.
+    Rollback,
+    /// Let nodes send in the new mode, where spec.migration.approval is Manual.
+    Approve {
+        /// The generation that was looked at; another one is an error. Default: the present one.
+        #[arg(long, value_name = "NUMBER")]
+        generation: Option<i64>,
     },
 }
 

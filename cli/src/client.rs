@@ -8,11 +8,12 @@ use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{Node, Pod};
 use k8s_openapi::jiff::Timestamp;
-use kube::api::ListParams;
+use kube::api::{ListParams, ObjectList};
 use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::core::PartialObjectMeta;
 use kube::{Api, Client, Config, Resource};
 use serde::de::DeserializeOwned;
-use weft_crds::{CONFIG_NAME, IPBlock, NetworkConfig, NodeNetwork, NodeReport};
+use weft_crds::{BGPPeer, CONFIG_NAME, IPBlock, NetworkConfig, NodeNetwork, NodeReport};
 
 use crate::args::Connection;
 use crate::bgp::{Agent, Path, Question};
@@ -24,9 +25,9 @@ const PAGE: u32 = 500;
 
 /// A connection to an API server.
 pub struct Reader {
-    client: Client,
-    server: String,
-    timeout: Duration,
+    pub(crate) client: Client,
+    pub(crate) server: String,
+    pub(crate) timeout: Duration,
 }
 
 /// Which pods to read.
@@ -95,7 +96,38 @@ impl Reader {
         })
     }
 
-    async fn config(&self) -> Result<NetworkConfig, Error> {
+    /// Reads what a migration is seen by: of nodes the metadata alone, and of pods, blocks and addresses nothing.
+    ///
+    /// # Errors
+    /// Something can't be read, or Weft is not there.
+    pub async fn migration(&self) -> Result<Cluster, Error> {
+        let config = self.config().await?;
+        let (nodes, reports) = try_join!(self.names_of_nodes(), self.reports())?;
+        Ok(Cluster {
+            now: Timestamp::now(),
+            config,
+            nodes,
+            blocks: Vec::new(),
+            reports,
+            networks: Vec::new(),
+            pods: Vec::new(),
+        })
+    }
+
+    /// The BGPPeers.
+    ///
+    /// # Errors
+    /// They can't be read.
+    pub async fn bgp_peers(&self) -> Result<Vec<BGPPeer>, Error> {
+        self.list(self.all::<BGPPeer>(), "bgppeers.weft.dev", None)
+            .await
+    }
+
+    /// The one NetworkConfig.
+    ///
+    /// # Errors
+    /// It can't be read, or Weft or it is not there.
+    pub async fn config(&self) -> Result<NetworkConfig, Error> {
         let all = self
             .list(self.all::<NetworkConfig>(), "networkconfigs.weft.dev", None)
             .await?;
@@ -159,13 +191,35 @@ impl Reader {
     where
         K: Clone + DeserializeOwned + Debug,
     {
+        self.pages(what, labels, async |parameters| api.list(parameters).await)
+            .await
+    }
+
+    /// The nodes with nothing but their metadata.
+    async fn names_of_nodes(&self) -> Result<Vec<Node>, Error> {
+        let api = self.all::<Node>();
+        let ask = async |parameters: &ListParams| api.list_metadata(parameters).await;
+        let nodes = self.pages("nodes", None, ask).await?;
+        let node = |node: PartialObjectMeta<Node>| Node {
+            metadata: node.metadata,
+            ..Node::default()
+        };
+        Ok(nodes.into_iter().map(node).collect())
+    }
+
+    async fn pages<T: Clone>(
+        &self,
+        what: &'static str,
+        labels: Option<&str>,
+        ask: impl AsyncFn(&ListParams) -> kube::Result<ObjectList<T>>,
+    ) -> Result<Vec<T>, Error> {
         let mut objects = Vec::new();
         let mut parameters = ListParams::default().limit(PAGE);
         parameters.label_selector = labels.map(Into::into);
         loop {
-            let call = tokio::time::timeout(self.timeout, api.list(&parameters));
+            let call = tokio::time::timeout(self.timeout, ask(&parameters));
             let page = match call.await {
-                Err(_) => return Err(self.timed_out(what)),
+                Err(_) => return Err(self.timed_out(format!("listing {what}"))),
                 // The pages are of one time; the API server keeps that for minutes only.
                 Ok(Err(kube::Error::Api(status)))
                     if status.code == 410 && parameters.continue_token.is_some() =>
@@ -185,10 +239,11 @@ impl Reader {
         }
     }
 
-    fn timed_out(&self, what: &'static str) -> Error {
+    /// What a call that was not answered in time comes down to.
+    pub fn timed_out(&self, doing: String) -> Error {
         Error::TimedOut {
             server: self.server.clone(),
-            what,
+            doing,
             seconds: self.timeout.as_secs(),
         }
     }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use k8s_openapi::api::core::v1::{Node, Pod};
 use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt;
+use kube::core::ObjectMeta;
 use weft_crds::{IPBlock, NetworkConfig, NodeNetwork, NodeReport};
 
 /// The namespace of Weft's own pods.
@@ -34,18 +35,16 @@ pub struct Cluster {
 impl Cluster {
     /// The report about each node. One about an earlier node of the same name is left out.
     pub fn report_of(&self, node: &Node) -> Option<&NodeReport> {
-        self.reports.iter().find(|report| {
-            report.name_any() == node.name_any()
-                && Some(&report.spec.node_uid) == node.uid().as_ref()
-        })
+        self.reports
+            .iter()
+            .find(|report| is_about(&report.metadata, &report.spec.node_uid, node))
     }
 
     /// How a node is reached, by the word of its agent.
     pub fn network_of(&self, node: &Node) -> Option<&NodeNetwork> {
-        self.networks.iter().find(|network| {
-            network.name_any() == node.name_any()
-                && Some(&network.spec.node_uid) == node.uid().as_ref()
-        })
+        self.networks
+            .iter()
+            .find(|network| is_about(&network.metadata, &network.spec.node_uid, node))
     }
 
     /// UIDs of the nodes by name.
@@ -55,4 +54,9 @@ impl Cluster {
             .map(|node| (node.name_any(), node.uid().unwrap_or_default()))
             .collect()
     }
+}
+
+/// Whether an object of this metadata, about the node of this UID, is about this node. The UID tells most apart.
+fn is_about(metadata: &ObjectMeta, uid: &String, node: &Node) -> bool {
+    Some(uid) == node.metadata.uid.as_ref() && metadata.name == node.metadata.name
 }

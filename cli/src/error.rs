@@ -46,15 +46,56 @@ pub enum Error {
         /// What the API server said.
         message: String,
     },
+    /// The user may not change something, not even to see what would come of it.
+    #[error(
+        "not allowed to change {object}: {message}; use an account that may {verb} networkconfigs (and bgppeers, if the file has some) of the group weft.dev"
+    )]
+    MayNotChange {
+        /// What was to be changed.
+        object: String,
+        /// The verb that it takes.
+        verb: &'static str,
+        /// What the API server said.
+        message: String,
+    },
+    /// The API server does not accept an object.
+    #[error("the API server does not accept {object}: {message}")]
+    Invalid {
+        /// The object.
+        object: String,
+        /// What the API server said, as it is.
+        message: String,
+    },
+    /// Somebody else changed the object at the same time.
+    #[error("{0} changes all the time; try again")]
+    Conflict(String),
+    /// It is not the generation that was meant.
+    #[error(
+        "NetworkConfig default is of generation {present} now, not {meant}: somebody changed it; look at the difference, and plan anew"
+    )]
+    OtherGeneration {
+        /// That which was meant.
+        meant: i64,
+        /// The present one.
+        present: i64,
+    },
+    /// The file doesn't do.
+    #[error("{file}: {message}")]
+    File {
+        /// Its name.
+        file: String,
+        /// What is wrong with it, and what to do.
+        message: String,
+    },
     /// No answer in time.
     #[error(
-        "no answer from the API server at {server} within {seconds} s while listing {what}; see whether it runs, or allow more with --request-timeout"
+        "no answer from the API server at {server} within {seconds} s while {doing}; see whether it runs, or allow more with --request-timeout"
     )]
     TimedOut {
         /// Address of the API server.
         server: String,
-        /// What was asked for, in the plural.
-        what: &'static str,
+        /// What it was asked to do.
+        doing: String,
         /// How long it was waited for.
         seconds: u64,
     },
@@ -115,6 +156,40 @@ impl Error {
                 message: innermost(&other),
             },
         }
+    }
+}
+
+impl Error {
+    /// What a failed change comes down to.
+    pub fn of_change(error: kube::Error, object: &str, verb: &'static str, server: &str) -> Self {
+        let object = object.to_owned();
+        match error {
+            kube::Error::Api(status) => {
+                let message = status.message.clone();
+                match status.code {
+                    401 => Error::Unauthorized {
+                        server: server.to_owned(),
+                        message,
+                    },
+                    403 => Error::MayNotChange {
+                        object,
+                        verb,
+                        message,
+                    },
+                    409 => Error::Conflict(object),
+                    _ => Error::Invalid { object, message },
+                }
+            }
+            other => Error::of_call(other, "networkconfigs.weft.dev", server),
+        }
+    }
+
+    /// The next time may be another: the API server is busy, restarts, or is cut off.
+    pub fn may_pass(&self) -> bool {
+        matches!(
+            self,
+            Error::TimedOut { .. } | Error::Unreachable { .. } | Error::Api { .. }
+        )
     }
 }
 

@@ -9,10 +9,15 @@ mod error;
 #[cfg(test)]
 mod fixtures;
 mod ipam;
+mod manifest;
+mod migrate;
+mod plan;
 mod run;
 mod status;
 mod text;
 mod version;
+mod waves;
+mod write;
 
 use std::process::ExitCode;
 

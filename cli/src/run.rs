@@ -7,13 +7,14 @@ use std::time::Duration;
 use k8s_openapi::jiff::Timestamp;
 use serde::Serialize;
 
-use crate::args::{Bgp, Cli, Command, Ipam, Output};
+use crate::args::{Bgp, Cli, Command, Ipam, Migrate, Output};
 use crate::bgp::{self, Question};
 use crate::client::{Pods, Reader};
 use crate::error::Error;
-use crate::{ipam, status, text, version};
+use crate::migrate::{self, Action, Until};
+use crate::{ipam, plan, status, text, version};
 
-/// The exit code when `ipam check` finds something.
+/// The exit code when `ipam check` finds something, when a plan is not possible, and when a migration didn't get there.
 const FOUND: u8 = 1;
 /// Between the two looks of `ipam check`: longer than a report or the status of a pod is behind what
 /// happens on a node.
@@ -34,6 +35,16 @@ pub async fn run(cli: Cli) -> Result<ExitCode, Error> {
             let report = status::report(&cluster);
             answer(cli.output, &report, || status::render(&report, width))?;
         }
+        Command::Plan { file, generation } => {
+            let reader = Reader::connect(&cli.connection).await?;
+            let report = plan::ask(&reader, &file, generation).await?;
+            answer(cli.output, &report, || plan::render(&report, width))?;
+            return Ok(found(!report.possible));
+        }
+        Command::Migrate(command) => {
+            let reader = Reader::connect(&cli.connection).await?;
+            return migration(&reader, command, cli.output, width).await;
+        }
         Command::Ipam(Ipam::Show) => {
             let cluster = Reader::connect(&cli.connection)
                 .await?
@@ -46,9 +57,7 @@ pub async fn run(cli: Cli) -> Result<ExitCode, Error> {
             let reader = Reader::connect(&cli.connection).await?;
             let report = check(&reader).await?;
             answer(cli.output, &report, || ipam::render::render(&report, width))?;
-            if !report.clean {
-                return Ok(ExitCode::from(FOUND));
-            }
+            return Ok(found(!report.clean));
         }
         Command::Bgp { of: None } => {
             let reports = Reader::connect(&cli.connection).await?.reports().await?;
@@ -78,6 +87,48 @@ pub async fn run(cli: Cli) -> Result<ExitCode, Error> {
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+fn found(something: bool) -> ExitCode {
+    ExitCode::from(if something { FOUND } else { 0 })
+}
+
+async fn migration(
+    reader: &Reader,
+    command: Migrate,
+    output: Output,
+    width: u16,
+) -> Result<ExitCode, Error> {
+    let action = match command {
+        Migrate::Status => {
+            let report = migrate::report(&reader.migration().await?);
+            answer(output, &report, || migrate::render(&report, width))?;
+            return Ok(ExitCode::SUCCESS);
+        }
+        Migrate::Watch {
+            timeout,
+            until_stalled,
+        } => {
+            let until = Until {
+                timeout: timeout.map(Duration::from_secs),
+                stalled: until_stalled,
+            };
+            return match migrate::watch(reader, output, until).await {
+                // Whoever reads has seen enough.
+                Err(Error::Output(error)) if error.kind() == ErrorKind::BrokenPipe => {
+                    Ok(ExitCode::SUCCESS)
+                }
+                outcome => Ok(found(!outcome?)),
+            };
+        }
+        Migrate::Pause => Action::Pause,
+        Migrate::Resume => Action::Resume,
+        Migrate::Rollback => Action::Rollback,
+        Migrate::Approve { generation } => Action::Approve { generation },
+    };
+    let deed = migrate::act(reader, action).await?;
+    answer(output, &deed, || migrate::render_deed(&deed, width))?;
+    Ok(found(!deed.done))
 }
 
 /// Looks twice before it says that something is wrong: objects are read one after the other, while

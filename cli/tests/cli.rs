@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 use std::collections::BTreeMap;
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::process::{Command, Output};
 use std::sync::Arc;
@@ -35,10 +35,15 @@ fn answer(mut stream: TcpStream, answers: &Answers) -> Option<()> {
             return None;
         }
         let mut line = String::from("header");
+        let mut length = 0;
         while !line.trim().is_empty() {
             line.clear();
             reader.read_line(&mut line).ok()?;
+            if let Some(value) = line.to_lowercase().strip_prefix("content-length:") {
+                length = value.trim().parse().ok()?;
+            }
         }
+        std::io::copy(&mut reader.by_ref().take(length), &mut std::io::sink()).ok()?;
         let target = request.split(' ').nth(1)?;
         let path = target.split('?').next()?;
         let missing = (
@@ -102,6 +107,7 @@ fn cluster(addresses: &[&str]) -> Answers {
         (weft("ipblocks"), list(&[block])),
         (weft("nodereports"), list(&[report])),
         (weft("nodenetworks"), list(&[])),
+        (weft("bgppeers"), list(&[])),
         (
             "/api/v1/nodes".into(),
             list(&[json!({"metadata": {"name": "node-1", "uid": "u"}})]),
@@ -164,6 +170,7 @@ fn every_command_answers_as_text_and_as_json() {
         &["status"][..],
         &["ipam", "show"],
         &["ipam", "check"],
+        &["migrate", "status"],
         &["version"],
     ] {
         let text = run(port, command);
@@ -255,4 +262,126 @@ fn the_version_of_the_program_needs_no_cluster() {
             .unwrap()
             .contains(env!("CARGO_PKG_VERSION"))
     );
+}
+
+/// The config of the cluster, with this spec and status.
+fn config(spec: Value, status: Value) -> Value {
+    let mut config = json!({
+        "metadata": {"name": "default", "generation": 1, "resourceVersion": "7"},
+        "spec": {"mode": "Overlay", "pools": [{"cidr": "10.244.0.0/16"}]},
+        "status": status,
+    });
+    for (field, value) in spec.as_object().unwrap() {
+        config["spec"][field] = value.clone();
+    }
+    config
+}
+
+const FILE: &str =
+    "apiVersion: weft.dev/v1alpha1\nkind: NetworkConfig\nmetadata: {name: default}\nspec: {}\n";
+
+/// Plans for a file, where the API server answers a dry run so.
+fn plan(answered: (u16, Value), arguments: &[&str]) -> Output {
+    let mut answers = cluster(&[]);
+    answers.insert(weft("networkconfigs/default"), answered);
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), FILE).unwrap();
+    let command = ["plan", "-f", file.path().to_str().unwrap()];
+    run(serve(answers), &[&command, arguments].concat())
+}
+
+#[test]
+fn a_plan_exits_with_0_if_it_is_possible_and_with_1_if_not() {
+    let possible = plan((200, config(json!({"mode": "BGP"}), json!({}))), &[]);
+    assert_eq!(possible.status.code(), Some(0), "{possible:?}");
+    let spec = json!({"mode": "BGP", "migration": {"canarySelector": {"a": "b"}}});
+    let impossible = plan((200, config(spec, json!({}))), &["-o", "json"]);
+    assert_eq!(impossible.status.code(), Some(1), "{impossible:?}");
+    let report: Value = serde_json::from_slice(&impossible.stdout).unwrap();
+    assert_eq!(report["obstacles"][0]["reason"], "NoCanary");
+}
+
+#[test]
+fn a_plan_that_could_not_be_made_exits_with_2_and_says_why() {
+    let said = |output: Output| {
+        assert_eq!(output.status.code(), Some(2), "{output:?}");
+        assert_eq!(output.stdout, b"");
+        String::from_utf8(output.stderr).unwrap()
+    };
+    let message = "spec.pools: Invalid value: \"array\": pools: two pools overlap";
+    let invalid = said(plan((422, failure(422, message)), &[]));
+    assert!(invalid.contains(message), "{invalid}");
+    let forbidden = said(plan((403, failure(403, "User \"x\" cannot update")), &[]));
+    assert!(
+        forbidden.contains("may update networkconfigs"),
+        "{forbidden}"
+    );
+    let busy = said(plan(
+        (409, failure(409, "the object has been modified")),
+        &[],
+    ));
+    assert!(busy.contains("try again"), "{busy}");
+    let stale = said(plan(
+        (200, config(json!({}), json!({}))),
+        &["--generation", "7"],
+    ));
+    assert!(stale.contains("generation 1 now, not 7"), "{stale}");
+    let missing = refused(serve(cluster(&[])), &["plan", "-f", "/nowhere/file"]);
+    assert!(
+        missing.contains("/nowhere/file: cannot be read"),
+        "{missing}"
+    );
+}
+
+/// Watches a cluster with this spec and status.
+fn watched(spec: Value, status: Value, arguments: &[&str]) -> (Option<i32>, String) {
+    let mut answers = cluster(&[]);
+    answers.insert(weft("networkconfigs"), list(&[config(spec, status)]));
+    let output = run(serve(answers), &[&["migrate", "watch"], arguments].concat());
+    (
+        output.status.code(),
+        String::from_utf8(output.stdout).unwrap(),
+    )
+}
+
+#[test]
+fn watching_ends_when_the_migration_does() {
+    let ready = json!({
+        "observedGeneration": 1, "mode": "Overlay",
+        "conditions": [{
+            "type": "Ready", "status": "True", "reason": "AllNodesReady", "message": "",
+            "observedGeneration": 1, "lastTransitionTime": "2026-11-24T12:00:00Z",
+        }],
+    });
+    let (code, said) = watched(json!({}), ready.clone(), &[]);
+    assert_eq!((code, said.lines().count()), (Some(0), 1), "{said}");
+    let mut failed = ready.clone();
+    failed["failedMigration"] = json!({"generation": 1, "asked": false, "message": "12 of 600"});
+    let (code, said) = watched(json!({"mode": "BGP"}), failed, &["-o", "json"]);
+    assert_eq!(code, Some(1), "{said}");
+    let report: Value = serde_json::from_str(&said).unwrap();
+    assert_eq!(report["standing"], "Failed");
+    let mut under_way = ready;
+    under_way["migration"] = json!({"from": "Overlay", "to": "BGP", "phase": "Check"});
+    let (code, said) = watched(json!({"mode": "BGP"}), under_way, &["--timeout", "0"]);
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("phase Check"), "{said}");
+}
+
+#[test]
+fn what_is_said_to_a_migration_exits_with_0_if_it_could_be_done() {
+    let mut answers = cluster(&[]);
+    answers.insert(
+        weft("networkconfigs/default"),
+        (200, json!({"metadata": {"name": "default"}})),
+    );
+    let port = serve(answers);
+    let paused = run(port, &["migrate", "pause"]);
+    assert_eq!(paused.status.code(), Some(0), "{paused:?}");
+    let said = String::from_utf8(paused.stdout).unwrap();
+    assert!(said.contains("spec.migration.paused: true"), "{said}");
+    let nothing = run(port, &["migrate", "rollback", "-o", "json"]);
+    assert_eq!(nothing.status.code(), Some(1), "{nothing:?}");
+    let deed: Value = serde_json::from_slice(&nothing.stdout).unwrap();
+    assert_eq!(deed["done"], false);
 }

@@ -9,11 +9,11 @@ use std::process::{Command, Output};
 use futures::{StreamExt, stream};
 use k8s_openapi::api::core::v1::{Node, Pod};
 use kube::api::{Patch, PatchParams, PostParams};
-use kube::{Api, Client};
+use kube::{Api, Client, ResourceExt};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
-use weft_crds::{IPBlock, NetworkConfig, NodeReport};
+use weft_crds::{IPBlock, NetworkConfig, NodeReport, annotation};
 use weft_e2e::apiserver::ApiServer;
 
 /// More than one page of a list.
@@ -182,4 +182,105 @@ async fn from_a_bare_cluster_to_a_conflict() {
         "{said}"
     );
     assert!(said.contains("nobody"), "{said}");
+}
+
+/// The file of a config in this mode, with more in its spec, and a BGPPeer.
+fn file(mode: &str, more: &str) -> tempfile::NamedTempFile {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let text = format!(
+        "apiVersion: weft.dev/v1alpha1\nkind: NetworkConfig\nmetadata: {{name: default}}\nspec:\n  mode: {mode}\n  pools: [{{cidr: 10.244.0.0/16}}]\n{more}---\napiVersion: weft.dev/v1alpha1\nkind: BGPPeer\nmetadata: {{name: rack-a}}\nspec: {{address: 192.0.2.1, asn: 64900}}\n"
+    );
+    std::fs::write(file.path(), text).unwrap();
+    file
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn plans_change_nothing_and_words_to_a_migration_are_annotations() {
+    let server = ApiServer::start().await.unwrap();
+    let client = server.client().await.unwrap();
+    let kubeconfig = server.kubeconfig();
+    define(&server).await;
+    configure(&client).await;
+    let configs: Api<NetworkConfig> = Api::all(client.clone());
+    let before = configs.get("default").await.unwrap();
+
+    let plan = async |file: &tempfile::NamedTempFile, more: &[&str]| {
+        let command = ["plan", "-f", file.path().to_str().unwrap()];
+        run(&kubeconfig, &[&command, more].concat())
+    };
+    let possible = plan(
+        &file("BGP", "  overlay: {port: 4790}\n"),
+        &["-o", "json", "--generation", "1"],
+    )
+    .await;
+    assert_eq!(possible.status.code(), Some(0), "{possible:?}");
+    let report: Value = serde_json::from_slice(&possible.stdout).unwrap();
+    let changed: Vec<&str> = report["changes"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|change| change["field"].as_str().unwrap())
+        .collect();
+    assert_eq!(changed, ["spec.mode", "spec.overlay.port"]);
+    let needs = report["migration"]["needs"].to_string();
+    assert!(needs.contains("rack-a"), "{needs}");
+
+    // What the API server refuses is told in its own words: a rule, and a slip in a name.
+    for (more, said) in [
+        ("  mtu: 100\n", "spec.mtu"),
+        (
+            "  overlay: {prot: 4790}\n",
+            "unknown field \"spec.overlay.prot\"",
+        ),
+        (
+            "  migration: {canarySelector: {}}\n",
+            "needs at least one label",
+        ),
+    ] {
+        let refused = plan(&file("BGP", more), &[]).await;
+        let text = String::from_utf8(refused.stderr).unwrap();
+        assert_eq!(refused.status.code(), Some(2), "{text}");
+        assert!(text.contains(said), "{text}");
+    }
+    assert_eq!(configs.get("default").await.unwrap(), before);
+    let peers: Api<weft_crds::BGPPeer> = Api::all(client.clone());
+    assert_eq!(peers.list(&Default::default()).await.unwrap().items, []);
+
+    // The operator would have begun by now.
+    let patch = json!({"spec": {"mode": "BGP", "migration": {"approval": "Manual"}}});
+    let parameters = PatchParams::default();
+    configs
+        .patch("default", &parameters, &Patch::Merge(&patch))
+        .await
+        .unwrap();
+    let migration = json!({"status": {
+        "mode": "Overlay", "step": 4, "migration": {"from": "Overlay", "to": "BGP", "phase": "Verify"},
+    }});
+    configs
+        .patch_status("default", &parameters, &Patch::Merge(&migration))
+        .await
+        .unwrap();
+    let spec = configs.get("default").await.unwrap().spec;
+    for (command, name, value) in [
+        (&["pause"][..], annotation::PAUSED, Some("true")),
+        (&["resume"], annotation::PAUSED, None),
+        (
+            &["approve", "--generation", "2"],
+            annotation::APPROVED,
+            Some("2"),
+        ),
+        (&["rollback"], annotation::ROLLBACK, Some("2")),
+        (&["resume"], annotation::ROLLBACK, None),
+    ] {
+        answer(&kubeconfig, &[&["migrate"], command].concat(), 0);
+        let config = configs.get("default").await.unwrap();
+        let written = config.annotations().get(name).map(String::as_str);
+        assert_eq!(written, value, "{command:?}");
+        assert_eq!(
+            (config.spec, config.metadata.generation),
+            (spec.clone(), Some(2))
+        );
+    }
+    let said = refused(&kubeconfig, &["migrate", "approve", "--generation", "1"]);
+    assert!(said.contains("generation 2 now, not 1"), "{said}");
 }

@@ -4,9 +4,10 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 /// What comes before a reason in the sources.
-const BEFORE_REASONS: [&str; 7] = [
+const BEFORE_REASONS: [&str; 10] = [
     "problem(",
     "problem(outcome, ",
     "problem(&mut outcome, ",
@@ -14,6 +15,9 @@ const BEFORE_REASONS: [&str; 7] = [
     "reason = ",
     ".stall(",
     "const UP: &str = ",
+    "goes_on(",
+    "stalls(",
+    "said(",
 ];
 
 fn root() -> PathBuf {
@@ -39,7 +43,12 @@ fn sources(directory: &Path, text: &mut String) {
 
 fn all_sources() -> String {
     let mut text = String::new();
-    for part in ["operator/src", "node-agent/agent/src", "cli/src"] {
+    for part in [
+        "operator/src",
+        "migration/src",
+        "node-agent/agent/src",
+        "cli/src",
+    ] {
         sources(&root().join(part), &mut text);
     }
     text
@@ -65,11 +74,19 @@ fn reasons_in(text: &str) -> BTreeSet<&str> {
     for before in BEFORE_REASONS {
         for (start, _) in text.match_indices(before) {
             let rest = text[start + before.len()..].trim_start();
+            let warns = ["true,", "false,"].into_iter();
+            let rest = warns.fold(rest, |rest, word| rest.trim_start_matches(word));
             let word = rest
+                .trim_start()
                 .strip_prefix('"')
                 .and_then(|rest| rest.split('"').next());
             reasons.extend(word.filter(|word| is_reason(word)));
         }
+    }
+    // Those of findings and obstacles are variants.
+    for rest in text.split("Reason::").skip(1) {
+        let word = rest.split(|c: char| !c.is_ascii_alphanumeric()).next();
+        reasons.extend(word.filter(|word| is_reason(word)));
     }
     reasons
 }
@@ -123,6 +140,39 @@ fn every_reason_that_is_explained_is_there() {
         }
     }
     assert!(explained > 30, "{explained}");
+}
+
+/// The words of a command line up to the first that is no name of a command.
+fn command(line: &str) -> Vec<&str> {
+    let is_name =
+        |word: &&str| !word.is_empty() && word.chars().all(|c| c.is_ascii_lowercase() || c == '-');
+    let line = line.split(['`', '\n', '.', ',', ';', ':']).next();
+    let words = line.unwrap_or_default().split(' ');
+    let words: Vec<&str> = words.take_while(is_name).take(2).collect();
+    match words.first() {
+        Some(&("ipam" | "migrate" | "bgp")) => words,
+        Some(first) => vec![first],
+        None => Vec::new(),
+    }
+}
+
+#[test]
+fn every_command_of_kubectl_weft_that_is_named_is_there() {
+    let docs = docs();
+    let mut named: BTreeSet<Vec<&str>> = docs.split("kubectl weft ").skip(1).map(command).collect();
+    named.remove(&Vec::new());
+    assert!(named.contains(&vec!["ipam", "check"]), "{named:?}");
+    for command in named {
+        let output = Command::new(env!("CARGO_BIN_EXE_kubectl-weft"))
+            .args(&command)
+            .arg("--help")
+            .output()
+            .unwrap();
+        assert!(
+            output.status.success(),
+            "there is no kubectl weft {command:?}"
+        );
+    }
 }
 
 #[test]

@@ -9,12 +9,15 @@ use k8s_openapi::api::core::v1::{Node, Pod};
 use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt;
 use serde::Serialize;
-use weft_crds::{Encapsulation, Mode, NetworkConfig, NodeReport, PeerReport, PoolStatus, Problem};
+use weft_crds::{
+    Encapsulation, Mode, NetworkConfig, NodeReport, PeerReport, PoolStatus, Problem, Progress,
+};
+use weft_migration::{Failure, Migration};
 
 pub use render::render;
 
 use crate::cluster::Cluster;
-use crate::counts;
+use crate::{counts, migrate};
 
 /// The answer.
 #[derive(Debug, Serialize)]
@@ -36,8 +39,20 @@ pub struct ConfigReport {
     pub generation: i64,
     /// The generation that the status is about.
     pub observed_generation: Option<i64>,
-    /// The mode that the nodes send in; unset while the operator hasn't said.
+    /// The mode that the nodes are in, or leave; unset while the operator hasn't said.
     pub mode: Option<Mode>,
+    /// The migration that is under way, or went back, in one sentence.
+    #[serde(skip)]
+    pub migrates: Option<String>,
+    /// The migration to another mode that is under way.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub migration: Option<Migration<Mode>>,
+    /// How the present phase of it goes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub progress: Option<Progress>,
+    /// The migration that went back.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub failed_migration: Option<Failure>,
     /// Which packets are to be in VXLAN.
     pub encapsulation: Encapsulation,
     /// MTU of pods, in bytes.
@@ -138,13 +153,15 @@ pub fn report(cluster: &Cluster) -> Report {
     nodes.sort_by(|a, b| a.name.cmp(&b.name));
     Report {
         at: cluster.now,
-        config: config_report(&cluster.config),
+        config: config_report(&cluster.config, cluster.now),
         nodes,
     }
 }
 
-fn config_report(config: &NetworkConfig) -> ConfigReport {
+fn config_report(config: &NetworkConfig, now: Timestamp) -> ConfigReport {
     let status = config.status.clone().unwrap_or_default();
+    let waves = config.spec.migration.waves;
+    let migrates = migrate::sentence(&status, config.spec.mode, waves, now);
     let conditions = status
         .conditions
         .into_iter()
@@ -159,6 +176,10 @@ fn config_report(config: &NetworkConfig) -> ConfigReport {
         generation: config.metadata.generation.unwrap_or_default(),
         observed_generation: status.observed_generation,
         mode: status.mode,
+        migrates,
+        migration: status.migration,
+        progress: status.progress,
+        failed_migration: status.failed_migration,
         encapsulation: config.spec.overlay.encapsulation,
         mtu: status.mtu,
         last_change: last_change(config),
@@ -215,7 +236,8 @@ fn node_status(cluster: &Cluster, node: &Node, generation: Option<i64>) -> NodeS
     }
 }
 
-fn is_ready(node: &Node) -> bool {
+/// Whether the kubelet says that the node is ready.
+pub fn is_ready(node: &Node) -> bool {
     let conditions = node
         .status
         .iter()

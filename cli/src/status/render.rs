@@ -65,6 +65,9 @@ fn head(report: &Report, width: u16) -> String {
         state.push_str(&format!(", last change {ago} ago by {}", change.by));
     }
     text.push_str(&paragraph(&state, 2, width));
+    if let Some(migrates) = &report.config.migrates {
+        text.push_str(&paragraph(migrates, 2, width));
+    }
     if report.config.observed_generation.unwrap_or_default() != generation {
         text.push_str(&paragraph(
             "The operator has not taken up this generation yet; if that lasts, see `kubectl -n weft-system logs deployment/weft-operator`",
@@ -88,7 +91,7 @@ fn conditions(report: &Report, width: u16) -> String {
         .iter()
         .map(|condition| {
             let wanted = match condition.type_.as_str() {
-                "Stalled" | "Reconciling" => "False",
+                "Stalled" | "Reconciling" | "Migrating" => "False",
                 _ => "True",
             };
             let tone = if condition.status == wanted {

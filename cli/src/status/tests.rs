@@ -1,7 +1,9 @@
 use super::*;
-use crate::fixtures::{cluster, report_of};
+use crate::fixtures::{cluster, object, report_of};
 use crate::text::USUAL_WIDTH;
+use serde_json::json;
 use weft_crds::PeerPath;
+use weft_migration::Phase;
 
 fn rendered(cluster: &Cluster) -> String {
     let text = render(&report(cluster), USUAL_WIDTH);
@@ -71,6 +73,40 @@ fn a_cluster_just_configured() {
     cluster.pods.clear();
     cluster.config.status = None;
     insta::assert_snapshot!(rendered(&cluster));
+}
+
+#[test]
+fn a_cluster_on_its_way_to_another_mode() {
+    let mut cluster = cluster(&["node-1"]);
+    let status = cluster.config.status.as_mut().unwrap();
+    status.migration = Some(Migration {
+        phase: Phase::Shift,
+        wave: 2,
+        ..Migration::new(Mode::Overlay, Mode::BGP)
+    });
+    status.progress = Some(object(json!({
+        "summary": "2/3", "began": "2026-11-24T11:57:00Z", "stepBegan": "2026-11-24T11:59:48Z",
+    })));
+    status.conditions.push(object(json!({
+        "type": "Migrating", "status": "True", "reason": "Shift", "message": "waits for node-1",
+        "lastTransitionTime": "2026-11-24T11:57:00Z",
+    })));
+    insta::assert_snapshot!(rendered(&cluster));
+    let json = serde_json::to_value(report(&cluster)).unwrap();
+    assert_eq!(json["config"]["migration"]["phase"], "Shift");
+}
+
+#[test]
+fn a_cluster_whose_migration_went_back() {
+    let mut cluster = cluster(&["node-1"]);
+    cluster.config.spec.mode = Mode::BGP;
+    cluster.config.status.as_mut().unwrap().failed_migration = Some(Failure {
+        generation: 4,
+        asked: false,
+        message: "node-1: to node-2, IPv4, in BGP: packets do not arrive".into(),
+    });
+    let text = rendered(&cluster);
+    insta::assert_snapshot!(text.lines().take(6).collect::<Vec<_>>().join("\n"));
 }
 
 #[test]
