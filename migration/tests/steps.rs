@@ -52,7 +52,10 @@ fn what_is_in_the_way_stops_it_in_check_and_nothing_has_changed() {
     cluster.obey();
     cluster.fact("b").obstacles = vec!["no VXLAN".into()];
     let standing = cluster.advance(&wish('B')).standing;
-    assert_eq!(standing, Standing::Obstacles(vec![("b".into(), "no VXLAN".into())]));
+    assert_eq!(
+        standing,
+        Standing::Obstacles(vec![("b".into(), "no VXLAN".into())])
+    );
     // Unless it is to be left out: then the others go on, and the old mode stays for it.
     let mut leaves = wish('B');
     leaves.leave_out_unable = true;
@@ -63,7 +66,9 @@ fn what_is_in_the_way_stops_it_in_check_and_nothing_has_changed() {
         cluster.advance(&leaves);
     }
     assert_eq!(cluster.state.phase(), Some(Phase::Confirm));
-    assert!(matches!(cluster.advance(&leaves).standing, Standing::Waits(waits) if waits[0].0 == "b"));
+    assert!(
+        matches!(cluster.advance(&leaves).standing, Standing::Waits(waits) if waits[0].0 == "b")
+    );
 }
 
 #[test]
@@ -72,10 +77,16 @@ fn paths_that_carry_nothing_stop_it_before_a_packet_moves() {
     cluster.until(&wish('B'), Phase::Verify);
     cluster.obey();
     cluster.fact("a").trials.failed = vec!["to b: nothing".into()];
-    assert!(matches!(cluster.advance(&wish('B')).standing, Standing::Waits(_)), "at first it may have to be learned");
+    assert!(
+        matches!(cluster.advance(&wish('B')).standing, Standing::Waits(_)),
+        "at first it may have to be learned"
+    );
     cluster.now += Duration::from_secs(3600);
     let standing = cluster.advance(&wish('B')).standing;
-    assert_eq!(standing, Standing::Unproven(vec![("a".into(), "to b: nothing".into())]));
+    assert_eq!(
+        standing,
+        Standing::Unproven(vec![("a".into(), "to b: nothing".into())])
+    );
     assert_eq!(cluster.state.phase(), Some(Phase::Verify));
     cluster.fact("a").trials.failed.clear();
     cluster.advance(&wish('B'));
@@ -92,10 +103,16 @@ fn evidence_in_a_wave_leads_back_and_is_not_tried_again() {
     let migration = cluster.state.migration.clone().unwrap();
     assert!(migration.back && migration.to == 'A' && migration.phase == Phase::Shift);
     let failure = cluster.state.failure.clone().unwrap();
-    assert_eq!((failure.asked, &*failure.message), (false, "a: to b: nothing"));
+    assert_eq!(
+        (failure.asked, &*failure.message),
+        (false, "a: to b: nothing")
+    );
     cluster.settle(&wish('B'));
     assert_eq!((cluster.state.mode, cluster.state.phase()), ('A', None));
-    assert!(matches!(cluster.advance(&wish('B')).standing, Standing::Failed(_)));
+    assert!(matches!(
+        cluster.advance(&wish('B')).standing,
+        Standing::Failed(_)
+    ));
     let mut again = wish('B');
     again.retry = true;
     cluster.advance(&again);
@@ -123,7 +140,11 @@ fn a_mind_changed_goes_back_first_and_then_elsewhere() {
         cluster.shrinks = true;
         cluster.until(&wish('B'), phase);
         let modes = cluster.settle(&wish('C'));
-        let by_way_of: &[char] = if phase < Phase::Retire { &['A', 'C'] } else { &['B', 'C'] };
+        let by_way_of: &[char] = if phase < Phase::Retire {
+            &['A', 'C']
+        } else {
+            &['B', 'C']
+        };
         assert_eq!(modes, by_way_of, "{phase:?}");
     }
 }
@@ -163,7 +184,11 @@ fn canaries_move_first() {
     cluster.fact("c").canary = true;
     cluster.until(&wish('B'), Phase::Shift);
     cluster.obey();
-    let sends: Vec<bool> = cluster.facts.iter().map(|fact| fact.sends.contains(&'B')).collect();
+    let sends: Vec<bool> = cluster
+        .facts
+        .iter()
+        .map(|fact| fact.sends.contains(&'B'))
+        .collect();
     assert_eq!(sends, [false, false, true]);
 }
 

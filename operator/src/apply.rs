@@ -21,7 +21,7 @@ use crate::leader::Leadership;
 use crate::memory::{Memory, NodeId, Settled};
 use crate::metrics::Metrics;
 use crate::plan::daemonset::{AGENT, settled};
-use crate::plan::{Action, Announcement, Published};
+use crate::plan::{Action, Announcement, Published, RECONCILE};
 
 /// The name under which fields are owned.
 pub const MANAGER: &str = "weft-operator";
@@ -373,6 +373,7 @@ fn repaired() -> Announcement {
     Announcement {
         warning: true,
         reason: "AgentRepaired".into(),
+        action: RECONCILE.into(),
         note: "the DaemonSet weft-agent was edited and is put right; change spec.agent of the NetworkConfig instead".into(),
     }
 }

@@ -43,7 +43,7 @@ impl Announcer {
             },
             reason: announcement.reason.clone(),
             note: Some(shorten(&announcement.note)),
-            action: "Reconcile".into(),
+            action: announcement.action.clone(),
             secondary: None,
         };
         self.recorder.publish(&event, about).await

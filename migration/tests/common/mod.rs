@@ -3,9 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use weft_migration::{
-    Advance, Fact, Phase, State, Timers, Trials, Waits, Wish, advance, orders,
-};
+use weft_migration::{Advance, Fact, Phase, State, Timers, Trials, Waits, Wish, advance, orders};
 
 /// What an admin wants who wants nothing but another mode.
 pub fn wish(mode: char) -> Wish<char> {
@@ -56,7 +54,10 @@ impl Cluster {
     }
 
     pub fn fact(&mut self, name: &str) -> &mut Fact<char> {
-        self.facts.iter_mut().find(|fact| fact.name == name).unwrap()
+        self.facts
+            .iter_mut()
+            .find(|fact| fact.name == name)
+            .unwrap()
     }
 
     pub fn excluded(&self) -> &BTreeSet<String> {
@@ -72,7 +73,11 @@ impl Cluster {
 
     /// These do.
     pub fn obey_only(&mut self, names: &[&str]) {
-        for fact in self.facts.iter_mut().filter(|fact| names.contains(&&*fact.name)) {
+        for fact in self
+            .facts
+            .iter_mut()
+            .filter(|fact| names.contains(&&*fact.name))
+        {
             let orders = orders(&self.state, fact.node());
             fact.step = Some(self.state.step);
             fact.receives = orders.receive;
@@ -83,8 +88,18 @@ impl Cluster {
 
     /// Looks, and goes on if that is allowed.
     pub fn advance(&mut self, wish: &Wish<char>) -> Advance<char> {
-        let waits = Waits { drain: Duration::ZERO, patience: Duration::from_secs(60) };
-        let advance = advance(&self.state, wish, &self.facts, waits, &mut self.timers, self.now);
+        let waits = Waits {
+            drain: Duration::ZERO,
+            patience: Duration::from_secs(60),
+        };
+        let advance = advance(
+            &self.state,
+            wish,
+            &self.facts,
+            waits,
+            &mut self.timers,
+            self.now,
+        );
         if let Some(next) = &advance.next {
             self.state = next.clone();
         }
@@ -104,7 +119,9 @@ impl Cluster {
         let mut modes = Vec::new();
         for _ in 0..100 {
             self.obey();
-            self.facts.iter_mut().for_each(|fact| fact.trials = Trials::default());
+            self.facts
+                .iter_mut()
+                .for_each(|fact| fact.trials = Trials::default());
             self.advance(wish);
             if self.state.migration.is_none() && modes.last() != Some(&self.state.mode) {
                 modes.push(self.state.mode);

@@ -95,9 +95,14 @@ pub struct Announcement {
     pub warning: bool,
     /// A word for programs.
     pub reason: String,
+    /// What was done, for programs: events of one reason and one action become a series, with the text of the first.
+    pub action: String,
     /// What happened and what to do.
     pub note: String,
 }
+
+/// The action of announcements that say what is so, whenever that was found.
+pub const RECONCILE: &str = "Reconcile";
 
 /// What to do, and when to look again if nothing wakes the operator before.
 #[derive(Debug, Default)]

@@ -14,7 +14,7 @@ use super::blocks::{Shortage, ShortageCause};
 use super::check::Checked;
 use super::migration::Course;
 use super::pools::{Family, blocks_in};
-use super::{Action, Announcement, Figures, Plan};
+use super::{Action, Announcement, Figures, Plan, RECONCILE};
 use crate::config::Unreadable;
 use crate::observed::{NodeFacts, Now, Observed};
 
@@ -115,6 +115,7 @@ pub fn plan(
             plan.actions.push(Action::Announce(Announcement {
                 warning: true,
                 reason: warning.reason.into(),
+                action: RECONCILE.into(),
                 note: warning.message.clone(),
             }));
         }
@@ -432,6 +433,7 @@ fn announcement(before: &NetworkConfigStatus, condition: &Condition) -> Option<A
     Some(Action::Announce(Announcement {
         warning,
         reason: condition.reason.clone(),
+        action: RECONCILE.into(),
         note: condition.message.clone(),
     }))
 }

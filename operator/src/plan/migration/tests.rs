@@ -90,11 +90,7 @@ fn a_change_of_the_mode_goes_through_all_phases_and_tells_of_each() {
     assert_eq!(said.first().unwrap(), "MigrationStarted");
     assert_eq!(said.last().unwrap(), "MigrationEnded");
     let phases = said.iter().filter(|reason| *reason == "MigrationPhase");
-    assert_eq!(
-        phases.count(),
-        3 + 5,
-        "three waves, and no smaller packets"
-    );
+    assert_eq!(phases.count(), 3 + 5, "three waves, and no smaller packets");
     let (course, said) = look(&mut observed, &mut memory, seconds);
     assert_eq!(
         (course.state.mode, course.verdict, said.len()),

@@ -141,6 +141,8 @@ pub(super) fn announcements(before: &State<Mode>, after: &State<Mode>) -> Option
         Some(Announcement {
             warning,
             reason: reason.into(),
+            // Each step is an event of its own, however often the same phases come.
+            action: format!("Step{}", after.step),
             note,
         })
     };
