@@ -1,6 +1,6 @@
 //! Which probe to send when, and what the answers say. No socket and no clock.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
@@ -19,6 +19,9 @@ const EAGER_INTERVAL: Duration = Duration::from_millis(300);
 const BUDGET_PER_SECOND: u32 = 250;
 /// So many probes in a row without an answer mean silence.
 const SILENT_AFTER: u32 = 3;
+
+/// So many probes of the underlay to a peer are remembered.
+const PULSES: usize = 16;
 
 /// The least time between two [`Prober::news`]: what they cost, and what follows from them, grows with the
 /// number of targets, and that of many peers changes at any time.
@@ -92,8 +95,8 @@ struct Entry {
     verdict: Verdict,
     awaited: BTreeSet<u64>,
     tally: Tally,
-    /// Lost, unless the peer turns out to be gone.
-    unjudged: u64,
+    /// When those were sent that didn't come back, while it isn't known yet whether the peer was there.
+    unjudged: Vec<Instant>,
     /// Of a path that is to be proven: small probes come back.
     small_comes: bool,
     /// The last probe was a small one.
@@ -104,7 +107,7 @@ struct Entry {
 #[derive(Debug)]
 struct Flying {
     key: Key,
-    until: Instant,
+    sent: Instant,
     /// It is there to find out whether small ones come.
     small: bool,
 }
@@ -115,6 +118,9 @@ pub struct Prober {
     entries: BTreeMap<Key, Entry>,
     due: BTreeSet<(Instant, Key)>,
     flying: BTreeMap<u64, Flying>,
+    /// By the name of the peer: when probes of the underlay were sent, and whether they came back, if that is known.
+    /// The oldest first.
+    pulses: BTreeMap<String, VecDeque<(Instant, Option<bool>)>>,
     next_sequence: u64,
     changed: bool,
     /// There are no news before.
@@ -139,12 +145,14 @@ impl Prober {
                 }
             }
         }
+        let peers: BTreeSet<&str> = targets.keys().map(|key| key.peer.as_str()).collect();
+        self.pulses.retain(|peer, _| peers.contains(peer.as_str()));
         for (key, target) in targets {
             if let Some(entry) = self.entries.get_mut(key) {
                 if entry.target.address != target.address {
                     entry.verdict = Verdict::Unknown;
                     entry.misses = 0;
-                    entry.unjudged = 0;
+                    entry.unjudged.clear();
                 }
                 entry.target = *target;
                 continue;
@@ -158,7 +166,7 @@ impl Prober {
                 verdict,
                 awaited,
                 tally: Tally::default(),
-                unjudged: 0,
+                unjudged: Vec::new(),
                 small_comes: false,
                 small_last: false,
             };
@@ -197,10 +205,17 @@ impl Prober {
             }
             let flying = Flying {
                 key: key.clone(),
-                until: now + PATIENCE,
+                sent: now,
                 small,
             };
             self.flying.insert(sequence, flying);
+            if key.channel == Channel::Underlay && entry.target.eager {
+                let pulses = self.pulses.entry(key.peer.clone()).or_default();
+                pulses.push_back((now, None));
+                if pulses.len() > PULSES {
+                    pulses.pop_front();
+                }
+            }
             sends.push(Send {
                 key,
                 target,
@@ -212,11 +227,11 @@ impl Prober {
 
     /// An answer to the probe of this number came. A late one counts too: the path works.
     pub fn answered(&mut self, sequence: u64) {
-        let Some(Flying { key, small, .. }) = self.flying.remove(&sequence) else {
+        let Some(Flying { key, sent, small }) = self.flying.remove(&sequence) else {
             return;
         };
         if key.channel == Channel::Underlay {
-            self.judge_proofs(&key.peer);
+            self.pulse(&key.peer, sent, true);
         }
         let Some(entry) = self.entries.get_mut(&key) else {
             return;
@@ -228,7 +243,7 @@ impl Prober {
         }
         if entry.verdict == Verdict::Unknown {
             // What was lost before the path was there says nothing of it, nor what is under way since then.
-            (entry.tally, entry.unjudged) = (Tally::default(), 0);
+            (entry.tally, entry.unjudged) = (Tally::default(), Vec::new());
             for sequence in std::mem::take(&mut entry.awaited) {
                 self.flying.remove(&sequence);
             }
@@ -240,9 +255,26 @@ impl Prober {
         entry.verdict = Verdict::Answers;
     }
 
-    /// A peer is there: what was lost of the probes that are evidence was lost on the way. Nothing is said of a peer
-    /// that may just have lost its power.
-    fn judge_proofs(&mut self, peer: &str) {
+    /// It is known whether a probe of the underlay came back.
+    fn pulse(&mut self, peer: &str, sent: Instant, came: bool) {
+        let Some(pulses) = self.pulses.get_mut(peer) else {
+            return;
+        };
+        let pulse = pulses
+            .iter_mut()
+            .find(|(at, known)| *at == sent && known.is_none());
+        if let Some((_, known)) = pulse {
+            *known = Some(came);
+            self.judge(peer);
+        }
+    }
+
+    /// A probe that is evidence was lost on the way if the peer was there: the probes of the underlay just before and
+    /// just after it came back. Else nothing is said of it: the peer may have lost its power, or its agent was away.
+    fn judge(&mut self, peer: &str) {
+        let Some(pulses) = self.pulses.get(peer) else {
+            return;
+        };
         let first = Key {
             peer: peer.into(),
             family: Family::V4,
@@ -250,12 +282,31 @@ impl Prober {
         };
         let of_peer = self.entries.range_mut(first..);
         for (key, entry) in of_peer.take_while(|(key, _)| key.peer == peer) {
-            if !matches!(key.channel, Channel::Proof(_)) || entry.unjudged == 0 {
+            if !matches!(key.channel, Channel::Proof(_)) {
                 continue;
             }
-            entry.tally.sent += entry.unjudged;
-            entry.tally.lost += entry.unjudged;
-            entry.unjudged = 0;
+            let mut lost = 0;
+            entry.unjudged.retain(|sent| {
+                let before = pulses.iter().rev().find(|(at, _)| at <= sent);
+                let after = pulses.iter().find(|(at, _)| at > sent);
+                let known = |pulse: Option<&(_, Option<bool>)>| pulse.and_then(|pulse| pulse.1);
+                match (known(before), known(after)) {
+                    (Some(false), _) | (_, Some(false)) => false,
+                    (Some(true), Some(true)) => {
+                        lost += 1;
+                        false
+                    }
+                    // Of what was too long ago to be remembered nothing is said.
+                    (None, _) => before.is_some(),
+                    (_, None) => true,
+                }
+            });
+            if lost == 0 {
+                continue;
+            }
+            entry.tally.sent += lost;
+            entry.tally.lost += lost;
+            entry.misses = entry.misses.saturating_add(lost as u32);
             self.changed = true;
             if entry.misses >= SILENT_AFTER {
                 entry.verdict = if entry.small_comes {
@@ -269,7 +320,11 @@ impl Prober {
 
     /// When [`Prober::poll`] or [`Prober::news`] has something to do again.
     pub fn deadline(&self) -> Option<Instant> {
-        let expiry = self.flying.values().next().map(|flying| flying.until);
+        let expiry = self
+            .flying
+            .values()
+            .next()
+            .map(|flying| flying.sent + PATIENCE);
         let due = self.due.first().map(|(due, _)| *due);
         let news = self.quiet_until.filter(|_| self.changed);
         [expiry, due, news].into_iter().flatten().min()
@@ -301,9 +356,12 @@ impl Prober {
     fn expire(&mut self, now: Instant) {
         // Sequence numbers grow with time, so the oldest probe is the first.
         while let Some(first) = self.flying.first_entry()
-            && first.get().until <= now
+            && first.get().sent + PATIENCE <= now
         {
-            let (sequence, Flying { key, small, .. }) = first.remove_entry();
+            let (sequence, Flying { key, sent, small }) = first.remove_entry();
+            if key.channel == Channel::Underlay {
+                self.pulse(&key.peer, sent, false);
+            }
             let Some(entry) = self.entries.get_mut(&key) else {
                 continue;
             };
@@ -312,10 +370,13 @@ impl Prober {
                 entry.small_comes = false;
                 continue;
             }
-            entry.misses += 1;
             if matches!(key.channel, Channel::Proof(_)) {
-                entry.unjudged += 1;
-            } else if entry.misses >= SILENT_AFTER {
+                entry.unjudged.push(sent);
+                self.judge(&key.peer);
+                continue;
+            }
+            entry.misses += 1;
+            if entry.misses >= SILENT_AFTER {
                 self.changed |= entry.verdict != Verdict::Silent;
                 entry.verdict = Verdict::Silent;
             }
@@ -419,6 +480,29 @@ mod tests {
             news.proofs.lost >= 3 && news.proofs.sent > news.proofs.lost,
             "{news:?}"
         );
+    }
+
+    #[test]
+    fn an_agent_that_was_away_for_a_moment_loses_nothing() {
+        for away in [300, 700, 1000, 1500, 4000] {
+            let (mut prober, proof, start) = proof();
+            let mut now = start;
+            // Unlike `run`, an answer is there at once or never.
+            let until = |millis| start + Duration::from_millis(millis);
+            while now < until(12_000) {
+                let gone = now >= until(5000) && now < until(5000 + away);
+                for send in prober.poll(now) {
+                    if !gone {
+                        prober.answered(send.sequence);
+                    }
+                }
+                now += Duration::from_millis(10);
+            }
+            assert_eq!(prober.verdict(&proof), Verdict::Answers, "{away} ms");
+            let lost = prober.news(now).unwrap().proofs.lost;
+            // Where the peer went and came back between two probes of the underlay, nobody can know.
+            assert!(lost <= u64::from(away < 600), "{lost} lost in {away} ms");
+        }
     }
 
     #[test]
