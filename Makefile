@@ -23,8 +23,8 @@ binaries: ## Build the static binaries that go into the image, and the testbed.
 	@cargo build --release --locked -p weft-operator -p weft-agent -p weft-cni -p weft-load -p kubectl-weft -p weft-e2e -p weft-scenarios -p weft-bench
 
 .PHONY: demo
-demo: deps binaries ## A real cluster; things change under traffic; nothing lost: make demo [MODE=bgp]
-	@$(SCENARIO) demo --mode $(or $(MODE),overlay)
+demo: deps binaries ## A real cluster; things change under traffic; nothing lost: make demo [MODE=bgp] [MIGRATE=1]
+	@$(SCENARIO) demo --mode $(or $(MODE),overlay) $(if $(MIGRATE),--migrate)
 
 .PHONY: demo-down
 demo-down: ## Remove every trace of the demo.
@@ -56,6 +56,10 @@ e2e-all: deps binaries ## Every scenario on a real cluster.
 e2e: deps binaries ## One scenario on a real cluster: make e2e S=NAME. Its last line is JSON.
 	@test -n "$(S)" || { echo "which? make e2e S=NAME; make e2e-list names them"; exit 2; }
 	@$(SCENARIO) run $(S)
+
+.PHONY: prove
+prove: deps binaries ## Random migrations with random faults, under traffic: make prove [RUNS=50] [SEED=1]
+	@$(SCENARIO) prove --runs $(or $(RUNS),50) --seed $(or $(SEED),1)
 
 .PHONY: e2e-list
 e2e-list: ## Name the scenarios.

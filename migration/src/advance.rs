@@ -144,7 +144,7 @@ fn begin<M: Mode>(state: &State<M>, wish: &Wish<M>) -> Advance<M> {
     let standing = state
         .failure
         .as_ref()
-        .filter(|failure| failure.generation == wish.generation && !wish.retry);
+        .filter(|failure| failure.generation == wish.generation && (wish.rollback || !wish.retry));
     if let Some(failure) = standing {
         return stays(Standing::Failed(failure.clone()));
     }

@@ -9,10 +9,18 @@ use weft_e2e::{Cluster, ClusterSpec};
 
 use crate::{
     agents, apiserver, badinput, bgppeers, churn, config, connectivity, drift, encapsulation,
-    families, foreign, hostport, mesh, migrate, mtu, nodes, operator, pods, routed, routers,
+    families, foreign, hostport, mesh, migrate, mtu, nodes, operator, pods, prove, routed, routers,
     uninstall,
 };
 use weft_scenarios::stage::Stage;
+use weft_scenarios::traffic::Volume;
+
+/// The traffic of `make prove`.
+const PROOF: Volume = Volume {
+    datagrams: 50_000,
+    connections: 1_000,
+    outside_to_pods: false,
+};
 
 /// A cluster that scenarios share.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -252,6 +260,11 @@ const SCENARIOS: &[Scenario] = &[
         migrate::node_dies
     ),
     racks!(
+        "migrate-random",
+        "Random migrations with random faults (make prove runs more)",
+        prove::some
+    ),
+    racks!(
         "bgp-agent-killed",
         "Mode BGP: every agent is killed",
         agents::killed
@@ -335,6 +348,18 @@ pub async fn run(name: &str) -> anyhow::Result<()> {
     };
     let figures = play(scenario).await?;
     println!("{figures}");
+    Ok(())
+}
+
+/// Runs so many random migrations, under as much traffic as there can be.
+///
+/// # Errors
+/// One of them failed. The cluster stays up, to be looked at.
+pub async fn prove(runs: u32, seed: u64) -> anyhow::Result<()> {
+    let stage = Stage::set(Bed::Racks.spec()).await?;
+    let figures = prove::run(&stage, runs, seed, PROOF).await?;
+    println!("{figures}");
+    Bed::Racks.remove()?;
     Ok(())
 }
 

@@ -12,7 +12,7 @@ use crate::agents::DAEMONSET;
 use crate::{look, routed};
 
 /// The name of the demo's cluster.
-const CLUSTER: &str = "demo";
+pub const CLUSTER: &str = "demo";
 /// How often the encapsulation is changed there and back.
 const ROUNDS: usize = 3;
 /// Between one deed and the next.
@@ -106,7 +106,7 @@ async fn back(stage: &Stage) -> anyhow::Result<()> {
 }
 
 /// Installs and configures Weft, shows what there is, and starts servers in pods.
-async fn network(stage: &Stage, config: &Value, shown: &str) -> anyhow::Result<()> {
+pub async fn network(stage: &Stage, config: &Value, shown: &str) -> anyhow::Result<()> {
     stage.install_weft().await?;
     stage.configure(config).await?;
     let names = ["node1", "node2", "node3"];
@@ -142,11 +142,11 @@ async fn account(
     Ok(())
 }
 
-fn say(what: &str) {
+pub fn say(what: &str) {
     println!("\n{what}");
 }
 
-fn next(stage: &Stage) -> String {
+pub fn next(stage: &Stage) -> String {
     format!(
         "\nThe cluster stays up. Try:\n  export KUBECONFIG={}\n  kubectl get networkconfig,ipblocks,nodenetworks,nodereports\n  target/*/release/kubectl-weft status\nTo remove every trace: make demo-down",
         stage.cluster.kubeconfig().display()

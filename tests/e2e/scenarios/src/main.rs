@@ -9,6 +9,7 @@ mod churn;
 mod config;
 mod connectivity;
 mod demo;
+mod demomigrate;
 mod drift;
 mod encapsulation;
 mod families;
@@ -21,6 +22,7 @@ mod mtu;
 mod nodes;
 mod operator;
 mod pods;
+mod prove;
 mod reach;
 mod routed;
 mod routers;
@@ -49,11 +51,23 @@ enum Command {
     },
     /// Run every scenario, one after the other, on clusters that they share.
     All,
+    /// Run random migrations with random faults, under traffic of every kind.
+    Prove {
+        /// How many.
+        #[arg(long, default_value_t = 50)]
+        runs: u32,
+        /// The same seed makes the same choices.
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+    },
     /// Show what Weft does, and leave the cluster up.
     Demo {
         /// The mode to show.
         #[arg(long, value_enum, default_value_t)]
         mode: DemoMode,
+        /// Show migrations from one mode to another.
+        #[arg(long)]
+        migrate: bool,
     },
 }
 
@@ -83,11 +97,15 @@ fn main() -> ExitCode {
             }
             Command::Run { name } => catalogue::run(&name).await,
             Command::All => catalogue::run_all().await,
+            Command::Prove { runs, seed } => catalogue::prove(runs, seed).await,
+            Command::Demo { migrate: true, .. } => demomigrate::run().await,
             Command::Demo {
                 mode: DemoMode::Overlay,
+                ..
             } => demo::overlay().await,
             Command::Demo {
                 mode: DemoMode::Bgp,
+                ..
             } => demo::bgp().await,
         }
     });

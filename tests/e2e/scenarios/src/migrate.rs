@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail, ensure};
 use serde_json::{Value, json};
 use weft_e2e::wait;
+use weft_migration::Phase;
 use weft_scenarios::stage::{PATIENCE, Stage, condition};
 use weft_scenarios::traffic::Volume;
 
@@ -104,17 +105,20 @@ pub async fn status(stage: &Stage) -> anyhow::Result<Value> {
     Ok(stage.get(&["networkconfig", "default"]).await?["status"].clone())
 }
 
-/// Waits until a migration has come to a phase.
-pub async fn phase(stage: &Stage, phase: &str) -> anyhow::Result<()> {
-    wait::until(format!("phase {phase}"), LIMIT, async || {
+/// Waits until a migration to a mode has come to a phase, or beyond: some take a moment only.
+pub async fn phase(stage: &Stage, to: &str, phase: Phase) -> anyhow::Result<()> {
+    wait::until(format!("phase {phase:?}"), LIMIT, async || {
         let status = status(stage).await.map_err(|error| error.to_string())?;
-        match status["migration"]["phase"].as_str() {
-            Some(now) if now == phase => Ok(()),
-            other => Err(format!(
-                "{other:?}: {}",
-                condition(&json!({"status": status}), "Ready")["message"]
-            )),
+        let now = status["migration"]["phase"].as_str();
+        let now = Phase::ALL
+            .into_iter()
+            .find(|phase| now == Some(&format!("{phase:?}")));
+        let done = status["mode"] == to && status["migration"].is_null();
+        if done || now >= Some(phase) {
+            return Ok(());
         }
+        let ready = condition(&json!({"status": status}), "Ready");
+        Err(format!("{now:?}: {}", ready["message"]))
     })
     .await?;
     Ok(())
@@ -170,12 +174,12 @@ pub async fn killed(stage: &Stage) -> anyhow::Result<Value> {
     let (kills, sent) = under::lossless_between_modes(stage, async || {
         let mut kills = 0;
         for (mode, phases) in [
-            ("Overlay", ["Prepare", "Shift", "Retire"]),
-            ("BGP", ["Verify", "Shift", "Confirm"]),
+            ("Overlay", [Phase::Prepare, Phase::Shift, Phase::Confirm]),
+            ("BGP", [Phase::Check, Phase::Shift, Phase::Retire]),
         ] {
             ask(stage, mode).await?;
             for (number, name) in phases.into_iter().enumerate() {
-                phase(stage, name).await?;
+                phase(stage, mode, name).await?;
                 let node = stage.cluster.node(["node1", "node2", VICTIM][number])?;
                 node.kill_program("weft-agent").await?;
                 operator::kill(stage).await?;
@@ -236,7 +240,7 @@ pub async fn goes_bad(stage: &Stage) -> anyhow::Result<Value> {
         stage
             .edit(&json!({"mode": "Overlay", "migration": slow}))
             .await?;
-        phase(stage, "Shift").await?;
+        phase(stage, "Overlay", Phase::Shift).await?;
         // A node has to have moved for there to be something that goes bad.
         somebody_sends(stage, "Overlay").await?;
         filter_overlay(stage, true).await?;
@@ -267,7 +271,8 @@ pub async fn goes_bad(stage: &Stage) -> anyhow::Result<Value> {
     }))
 }
 
-async fn somebody_sends(stage: &Stage, mode: &str) -> anyhow::Result<()> {
+/// Waits until a node sends in this mode alone.
+pub async fn somebody_sends(stage: &Stage, mode: &str) -> anyhow::Result<()> {
     wait::until(
         format!("a node to send in {mode} alone"),
         LIMIT,
@@ -289,16 +294,23 @@ async fn somebody_sends(stage: &Stage, mode: &str) -> anyhow::Result<()> {
 
 /// The admin changes their mind at a moment of each phase, and pauses in between.
 pub async fn mind_changed(stage: &Stage) -> anyhow::Result<Value> {
-    let phases = ["Check", "LowerMTU", "Verify", "Shift", "Confirm", "Retire"];
+    let phases = [
+        Phase::Check,
+        Phase::LowerMTU,
+        Phase::Verify,
+        Phase::Shift,
+        Phase::Confirm,
+        Phase::Retire,
+    ];
     let (times, sent) = under::lossless_between_modes(stage, async || {
         let mut times = Vec::new();
         for name in phases {
             ask(stage, "Overlay").await?;
-            if name != "Check" {
-                phase(stage, name).await?;
+            if name != Phase::Check {
+                phase(stage, "Overlay", name).await?;
             }
             let paused = json!({"migration": {"paused": true}});
-            if name == "Shift" {
+            if name == Phase::Shift {
                 stage.edit(&paused).await?;
                 stalled(stage, "Reconciling", "MigrationPaused").await?;
                 // A mixed cluster works for as long as one likes.
@@ -309,7 +321,7 @@ pub async fn mind_changed(stage: &Stage) -> anyhow::Result<Value> {
                 .edit(&json!({"mode": "BGP", "migration": {"paused": false}}))
                 .await?;
             stage.wait_ready(LIMIT).await?;
-            times.push(json!({"phase": name, "back_ms": start.elapsed().as_millis() as u64}));
+            times.push(json!({"phase": format!("{name:?}"), "back_ms": start.elapsed().as_millis() as u64}));
             exact(stage, "BGP").await?;
         }
         Ok(times)
@@ -330,7 +342,7 @@ pub async fn node_dies(stage: &Stage) -> anyhow::Result<Value> {
     let volume = Volume::MODERATE.in_every_mode();
     let (took, reports) = under::under(stage, volume, &[VICTIM], async || {
         ask(stage, "Overlay").await?;
-        phase(stage, "Shift").await?;
+        phase(stage, "Overlay", Phase::Shift).await?;
         let node = stage.cluster.node(VICTIM)?;
         node.power_off().await?;
         let start = Instant::now();
