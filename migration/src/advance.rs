@@ -298,18 +298,22 @@ impl<M: Mode> Here<'_, M> {
         let waits = self.waited_for();
         let waits = waits.filter_map(|fact| Some((fact.name.clone(), self.waits_for(fact)?)));
         let mut waits: Vec<_> = waits.collect();
-        if self.migration.phase == Phase::Confirm {
-            // The old mode can't go while somebody who is there has nothing else.
-            let behind = self
-                .facts
-                .iter()
-                .filter(|fact| self.migration.excluded.contains(&fact.name) && !fact.down);
-            waits.extend(behind.map(|fact| {
-                let why =
-                    "is up and still needs the old mode; repair it, or take it out of the cluster";
-                (fact.name.clone(), why.to_owned())
-            }));
-        }
+        let behind = self.facts.iter().filter(|fact| {
+            self.migration.excluded.contains(&fact.name)
+                && !fact.down
+                && match self.migration.phase {
+                    // The old mode can't go while somebody who is there has nothing else,
+                    Phase::Confirm => true,
+                    // nor have all let go of it while somebody who came back may still send in it.
+                    Phase::Retire => !self.follows(fact),
+                    _ => false,
+                }
+        });
+        waits.extend(behind.map(|fact| {
+            let why =
+                "is up and still needs the old mode; repair it, or take it out of the cluster";
+            (fact.name.clone(), why.to_owned())
+        }));
         if let Some(waits) = told(waits) {
             return Some(Standing::Waits(waits));
         }

@@ -7,7 +7,7 @@ use weft_crds::{
     Approval, Mode, NetworkConfig, NetworkConfigSpec, NetworkConfigStatus, UnableNodes, annotation,
 };
 
-use super::sizes::{minimum, overhead_of, room};
+use super::sizes::{minimum, overhead_of};
 use super::{Change, Outcome, Wanted, underlay};
 use crate::cluster::Cluster;
 use crate::waves::is_canary;
@@ -169,23 +169,11 @@ fn silent(cluster: &Cluster) -> Vec<Obstacle> {
 /// Packets of pods have to fit into both modes while they are in use: the agents let nothing begin before.
 fn narrow(cluster: &Cluster, spec: &NetworkConfigSpec, modes: &[Mode]) -> Vec<Obstacle> {
     let minimum = minimum(spec);
-    let Some(narrowest) = room(cluster, modes) else {
-        return Vec::new();
-    };
     let obstacle = |node, message| Obstacle {
         reason: Reason::MTUTooSmall,
         node: Some(node),
         message,
     };
-    if let Some(asked) = spec.mtu
-        && asked > narrowest.bytes
-    {
-        let message = format!(
-            "spec.mtu: {asked} does not fit into its underlay, which leaves {} bytes while both modes are in use",
-            narrowest.bytes
-        );
-        return vec![obstacle(narrowest.node, message)];
-    }
     let of_node = |node: &Node| {
         let network = &cluster.network_of(node)?.spec;
         let overhead = overhead_of(modes, network);

@@ -306,7 +306,7 @@ impl Engine {
         let mut obstacles = Vec::new();
         if let Some((mode, room)) = &examined {
             obstacles = mode::obstacles(*mode, &known, &self.missing);
-            obstacles.extend(room.problem.clone());
+            obstacles.extend(room.problem.clone().filter(|_| room.too_small));
         }
         let followed = Followed {
             stage: config.stage.clone(),

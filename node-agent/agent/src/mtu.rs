@@ -29,6 +29,8 @@ pub struct Wanted {
     pub mtu: u32,
     /// Why it isn't what somebody expects, in words.
     pub problem: Option<String>,
+    /// There is no room for what the families of pods need at least.
+    pub too_small: bool,
 }
 
 /// The MTU that every path of every node can carry in each of these modes.
@@ -54,23 +56,19 @@ pub fn wanted(
         return Wanted {
             mtu: minimum,
             problem: Some(problem),
+            too_small: true,
         };
     }
-    match config.mtu {
-        Some(asked) if asked > room => Wanted {
-            mtu: room,
-            problem: Some(format!(
-                "spec.mtu: {asked} does not fit into the underlay, which leaves {room} bytes; lower spec.mtu or leave it out, or raise the MTU of the network between the nodes"
-            )),
-        },
-        Some(asked) => Wanted {
-            mtu: asked,
-            problem: None,
-        },
-        None => Wanted {
-            mtu: room,
-            problem: None,
-        },
+    let fits = config.mtu.filter(|asked| *asked <= room);
+    let problem = config.mtu.filter(|asked| *asked > room).map(|asked| {
+        format!(
+            "spec.mtu: {asked} does not fit into the underlay, which leaves {room} bytes; lower spec.mtu or leave it out, or raise the MTU of the network between the nodes"
+        )
+    });
+    Wanted {
+        mtu: fits.unwrap_or(room),
+        problem,
+        too_small: false,
     }
 }
 
@@ -192,7 +190,7 @@ mod tests {
             .unwrap();
         let wanted = wanted(&config, &overlay(), &cluster, &endpoint(1, "192.0.2.1/24"));
         assert_eq!(wanted.mtu, 1280);
-        assert!(wanted.problem.unwrap().contains("1250 bytes"));
+        assert!(wanted.too_small && wanted.problem.unwrap().contains("1250 bytes"));
     }
 
     #[test]
@@ -218,7 +216,8 @@ mod tests {
             wanted(&config, &overlay(), &Cluster::default(), &here),
             Wanted {
                 mtu: 1400,
-                problem: None
+                problem: None,
+                too_small: false,
             }
         );
         config.mtu = Some(9000);
