@@ -281,6 +281,12 @@ impl<M: Mode> Here<'_, M> {
         if let Some((name, what)) = broken {
             return Some(format!("{name}: {what}"));
         }
+        self.loss()
+    }
+
+    /// More probes in the new mode were lost than may be.
+    fn loss(&self) -> Option<String> {
+        let said = || self.waited_for().filter(|fact| self.follows(fact));
         let sum = |of: fn(&Fact<M>) -> u64| said().map(of).sum::<u64>();
         let sent = sum(|fact| fact.trials.sent);
         let lost = sum(|fact| fact.trials.lost);
@@ -321,7 +327,9 @@ impl<M: Mode> Here<'_, M> {
             Phase::Check => told(self.each(|fact| &fact.obstacles)).map(Standing::Obstacles),
             Phase::Verify => {
                 let failed = told(self.each(|fact| &fact.trials.failed));
-                failed.map(Standing::Unproven).or_else(|| self.unproven())
+                let lossy = || Some(Standing::Unproven(vec![("all nodes".into(), self.loss()?)]));
+                let failed = failed.map(Standing::Unproven);
+                failed.or_else(|| self.unproven()).or_else(lossy)
             }
             _ => None,
         }

@@ -134,6 +134,20 @@ fn few_lost_probes_are_borne_and_many_are_not() {
 }
 
 #[test]
+fn a_path_that_loses_too_much_is_not_proven() {
+    let mut cluster = Cluster::new(&["a", "b"]);
+    cluster.until(&wish('B'), Phase::Verify);
+    cluster.obey();
+    (cluster.fact("a").trials.sent, cluster.fact("a").trials.lost) = (100, 50);
+    cluster.advance(&wish('B'));
+    cluster.now += Duration::from_secs(3600);
+    assert!(matches!(
+        cluster.advance(&wish('B')).standing,
+        Standing::Unproven(_)
+    ));
+}
+
+#[test]
 fn a_mind_changed_goes_back_first_and_then_elsewhere() {
     for phase in Phase::ALL {
         let mut cluster = Cluster::new(&["a", "b", "c"]);

@@ -17,7 +17,7 @@ use crate::observed::{NodeFacts, Now, Observed};
 /// Packets under way have arrived by then; nodes that a report is late from have sent it.
 const WAITS: Waits = Waits {
     drain: Duration::from_secs(5),
-    patience: Duration::from_secs(60),
+    patience: Duration::from_secs(30),
 };
 /// So many nodes are counted one by one in the progress; of more, tenths of them, so that the status is not written
 /// for each.

@@ -54,7 +54,20 @@ pub fn refuse(unreadable: &Unreadable, now: Now, plan: &mut Plan) {
         plan.actions.extend(announcement(&before, condition));
     }
     let mut written = object.clone();
-    written.data["status"] = json!({"observedGeneration": generation, "conditions": after});
+    let mut status = json!({"observedGeneration": generation, "conditions": after});
+    // Where the cluster is between modes is true whatever the spec says; nodes follow it.
+    for field in [
+        "mode",
+        "step",
+        "migration",
+        "failedMigration",
+        "serviceCIDRs",
+    ] {
+        if let Some(known) = object.data["status"].get(field) {
+            status[field] = known.clone();
+        }
+    }
+    written.data["status"] = status;
     plan.actions.push(Action::Refuse(Box::new(written)));
 }
 

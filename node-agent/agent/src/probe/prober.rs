@@ -97,8 +97,8 @@ struct Entry {
     tally: Tally,
     /// When those were sent that didn't come back, while it isn't known yet whether the peer was there.
     unjudged: Vec<Instant>,
-    /// Of a path that is to be proven: small probes come back.
-    small_comes: bool,
+    /// Of a path that is to be proven: a small probe that was sent then has come back.
+    small_comes: Option<Instant>,
     /// The last probe was a small one.
     small_last: bool,
 }
@@ -167,7 +167,7 @@ impl Prober {
                 awaited,
                 tally: Tally::default(),
                 unjudged: Vec::new(),
-                small_comes: false,
+                small_comes: None,
                 small_last: false,
             };
             self.entries.insert(key.clone(), entry);
@@ -238,10 +238,10 @@ impl Prober {
         };
         entry.awaited.remove(&sequence);
         if small {
-            entry.small_comes = true;
+            entry.small_comes.get_or_insert(sent);
             return;
         }
-        if entry.verdict == Verdict::Unknown {
+        if entry.verdict != Verdict::Answers {
             // What was lost before the path was there says nothing of it, nor what is under way since then.
             (entry.tally, entry.unjudged) = (Tally::default(), Vec::new());
             for sequence in std::mem::take(&mut entry.awaited) {
@@ -250,7 +250,7 @@ impl Prober {
         }
         entry.tally.sent += 1;
         entry.misses = 0;
-        entry.small_comes = false;
+        entry.small_comes = None;
         self.changed |= entry.verdict != Verdict::Answers;
         entry.verdict = Verdict::Answers;
     }
@@ -285,7 +285,7 @@ impl Prober {
             if !matches!(key.channel, Channel::Proof(_)) {
                 continue;
             }
-            let mut lost = 0;
+            let (mut lost, mut last) = (0, None);
             entry.unjudged.retain(|sent| {
                 let before = pulses.iter().rev().find(|(at, _)| at <= sent);
                 let after = pulses.iter().find(|(at, _)| at > sent);
@@ -294,6 +294,7 @@ impl Prober {
                     (Some(false), _) | (_, Some(false)) => false,
                     (Some(true), Some(true)) => {
                         lost += 1;
+                        last = last.max(Some(*sent));
                         false
                     }
                     // Of what was too long ago to be remembered nothing is said.
@@ -309,7 +310,9 @@ impl Prober {
             entry.misses = entry.misses.saturating_add(lost as u32);
             self.changed = true;
             if entry.misses >= SILENT_AFTER {
-                entry.verdict = if entry.small_comes {
+                // One of full size that was sent after a small one came, and did not: it is the size.
+                let narrow = entry.small_comes.is_some_and(|small| last > Some(small));
+                entry.verdict = if narrow {
                     Verdict::Narrow
                 } else {
                     Verdict::Silent
@@ -367,7 +370,7 @@ impl Prober {
             };
             entry.awaited.remove(&sequence);
             if small {
-                entry.small_comes = false;
+                entry.small_comes = None;
                 continue;
             }
             if matches!(key.channel, Channel::Proof(_)) {
@@ -512,6 +515,23 @@ mod tests {
         assert_eq!(prober.verdict(&proof), Verdict::Narrow);
         run(&mut prober, start + Duration::from_secs(10), 3, |_| true);
         assert_eq!(prober.verdict(&proof), Verdict::Answers);
+    }
+
+    #[test]
+    fn a_path_that_comes_back_was_never_narrow() {
+        let (mut prober, proof, start) = proof();
+        let underlay = |send: &Send| send.key.channel == Channel::Underlay;
+        run(&mut prober, start, 10, underlay);
+        assert_eq!(prober.verdict(&proof), Verdict::Silent);
+        let mut now = start + Duration::from_secs(10);
+        while prober.verdict(&proof) != Verdict::Answers {
+            assert_eq!(prober.verdict(&proof), Verdict::Silent);
+            for send in prober.poll(now) {
+                prober.answered(send.sequence);
+            }
+            now += Duration::from_millis(10);
+        }
+        assert_eq!(prober.news(now + NEWS_INTERVAL).unwrap().proofs.lost, 0);
     }
 
     #[test]

@@ -14,6 +14,7 @@ mod drift;
 mod encapsulation;
 mod families;
 mod foreign;
+mod hops;
 mod hostport;
 mod look;
 mod mesh;

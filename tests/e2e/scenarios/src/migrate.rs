@@ -301,7 +301,6 @@ pub async fn mind_changed(stage: &Stage) -> anyhow::Result<Value> {
     let phases = [
         Phase::Check,
         Phase::LowerMTU,
-        Phase::Verify,
         Phase::Shift,
         Phase::Confirm,
         Phase::Retire,

@@ -7,6 +7,8 @@ use weft_load::report::{FlowReport, Report};
 use weft_scenarios::stage::Stage;
 use weft_scenarios::traffic::{self, Traffic, Volume};
 
+use crate::hops;
+
 /// Does `deed` under traffic of every kind, of which nothing may be lost. Gives what `deed` gives, and
 /// how many units were sent.
 ///
@@ -56,11 +58,19 @@ pub async fn under<T>(
     dead: &[&str],
     deed: impl AsyncFnOnce() -> anyhow::Result<T>,
 ) -> anyhow::Result<(T, Vec<Report>)> {
+    let before = hops::read(stage).await;
     let traffic = Traffic::start(stage, volume).await?;
     let done = deed().await;
     // Also after a failure, so that no client stays behind.
     let reports = traffic.stop(dead).await;
-    Ok((done?, reports?))
+    let (done, reports) = (done?, reports?);
+    if !traffic::faults(&reports).is_empty() {
+        println!("counters that grew meanwhile, by hop:");
+        for line in hops::grown(&before, &hops::read(stage).await) {
+            println!("  {line}");
+        }
+    }
+    Ok((done, reports))
 }
 
 /// Checks that flows between pods and from hosts to pods lost nothing, except those to one of
