@@ -57,7 +57,7 @@ pub struct NodeNetworkSpec {
     /// MTU of the underlay at this node, in bytes.
     pub mtu: u32,
 
-    /// How the node takes part in BGP, in mode BGP.
+    /// How the node takes part in BGP, when the cluster is in mode BGP.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bgp: Option<NodeBgp>,
 }

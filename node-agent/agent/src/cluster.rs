@@ -486,6 +486,30 @@ mod tests {
     }
 
     #[test]
+    fn nodes_are_where_the_status_says_and_never_where_the_spec_does() {
+        let config = |mode: &str, status: serde_json::Value| -> NetworkConfig {
+            serde_json::from_value(serde_json::json!({
+                "apiVersion": "weft.dev/v1alpha1", "kind": "NetworkConfig",
+                "metadata": {"name": "default", "uid": mode, "generation": 1},
+                "spec": {"mode": mode, "pools": [{"cidr": "10.244.0.0/16"}]}, "status": status,
+            }))
+            .unwrap()
+        };
+        let mut cluster = Cluster::default();
+        let nothing = || serde_json::json!({});
+        cluster.apply_config(&config("BGP", nothing())).unwrap();
+        assert_eq!(cluster.config, None, "nobody has said where the cluster is");
+        let told = serde_json::json!({"mode": "Overlay", "step": 3});
+        cluster.apply_config(&config("BGP", told)).unwrap();
+        let stage = |cluster: &Cluster| cluster.config.clone().unwrap().stage;
+        let known = stage(&cluster);
+        assert_eq!((known.state.mode, known.state.step), (Mode::Overlay, 3));
+        // Deleted and made again: until its status is written, all is as it was.
+        cluster.apply_config(&config("Overlay", nothing())).unwrap();
+        assert_eq!(stage(&cluster), known);
+    }
+
+    #[test]
     fn it_survives_the_disk() {
         let mut cluster = Cluster::default();
         cluster.apply_node(&node("b", "1")).unwrap();

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use ipnet::IpNet;
 use tokio::sync::{mpsc, watch};
 use weft_crds::{Mode, ModesReport, NodeNetworkSpec, NodeReportSpec, Problem};
-use weft_kernel::capability::{self, Capability};
+use weft_kernel::capability::Capability;
 use weft_kernel::underlay::NodeAddress;
 use weft_kernel::{Changes, Family, Watcher};
 use weft_migration::Orders;
@@ -23,6 +23,7 @@ use crate::gateways::Watched;
 use crate::health::Health;
 use crate::install::Installer;
 use crate::intake::Intake;
+use crate::lacks;
 use crate::mode::{self, Here, Known};
 use crate::modes::{self, Followed};
 use crate::mtu::{self, Mtu};
@@ -112,7 +113,7 @@ impl Engine {
         outputs: Outputs,
     ) -> Self {
         let saved = loaded.saved;
-        let (missing, lacks) = kernel_lacks();
+        let (missing, lacks) = lacks::probe();
         let lost = loaded.set_aside.map(|(aside, error)| Problem {
             reason: "SavedStateCorrupt".into(),
             message: format!(
@@ -518,36 +519,6 @@ impl Engine {
             message,
         });
     }
-}
-
-/// What this kernel can't do of what Weft needs, and that as a problem.
-fn kernel_lacks() -> (BTreeMap<Capability, String>, Option<Problem>) {
-    let mut lacking = BTreeMap::new();
-    let message = match capability::probe() {
-        Ok(mut missing) => {
-            // It has a fallback.
-            missing.remove(&Capability::AddressProtocol);
-            if missing.is_empty() {
-                return (missing, None);
-            }
-            let all: Vec<String> = missing
-                .iter()
-                .map(|(what, error)| format!("{what}: {error}"))
-                .collect();
-            lacking = missing;
-            format!(
-                "the kernel of this node lacks {}; use a kernel that has it",
-                all.join("; ")
-            )
-        }
-        Err(error) => format!("cannot find out what the kernel of this node can do: {error}"),
-    };
-    tracing::warn!(message);
-    let problem = Problem {
-        reason: "KernelLacks".into(),
-        message,
-    };
-    (lacking, Some(problem))
 }
 
 fn ranges(blocks: &[OwnBlock]) -> Vec<IpNet> {

@@ -12,6 +12,7 @@ mod health;
 mod inspect;
 mod install;
 mod intake;
+mod lacks;
 mod mode;
 mod modes;
 mod mtu;
