@@ -249,13 +249,17 @@ pub async fn goes_bad(stage: &Stage) -> anyhow::Result<Value> {
         somebody_sends(stage, "Overlay").await?;
         filter_overlay(stage, true).await?;
         let start = Instant::now();
+        let all_back = everybody_sends(stage, "BGP").await;
+        let senders = start.elapsed();
         let message = stalled(stage, "Stalled", "MigrationFailed").await;
-        let took = start.elapsed();
+        let rest = start.elapsed();
         filter_overlay(stage, false).await?;
-        Ok((message?, took))
+        all_back?;
+        Ok((message?, [senders, rest]))
     })
     .await?;
-    let (message, took) = back;
+    let (message, times) = back;
+    let [senders, rest] = times.map(|time| time.as_millis() as u64);
     ensure!(message.contains("went back to BGP"), "{message}");
     let ((), sent) = under::lossless_between_modes(stage, async || {
         tokio::time::sleep(Duration::from_secs(10)).await;
@@ -271,8 +275,29 @@ pub async fn goes_bad(stage: &Stage) -> anyhow::Result<Value> {
     stage.edit(&json!({"mode": "BGP"})).await?;
     stage.wait_ready(LIMIT).await?;
     Ok(json!({
-        "said": message, "back_ms": took.as_millis() as u64, "sent_after": sent, "lost_after": 0,
+        "said": message, "last_sender_back_ms": senders, "at_rest_ms": rest,
+        "sent_after": sent, "lost_after": 0,
     }))
+}
+
+/// Waits until every node sends in this mode alone.
+async fn everybody_sends(stage: &Stage, mode: &str) -> anyhow::Result<()> {
+    let what = format!("every node to send in {mode} alone");
+    wait::until(what, LIMIT, async || {
+        let reports = stage
+            .get(&["nodereports"])
+            .await
+            .map_err(|error| error.to_string())?;
+        for report in reports["items"].as_array().into_iter().flatten() {
+            let sends = &report["spec"]["modes"]["sends"];
+            if *sends != json!([mode]) {
+                return Err(format!("{}: {sends}", report["metadata"]["name"]));
+            }
+        }
+        Ok(())
+    })
+    .await?;
+    Ok(())
 }
 
 /// Waits until a node sends in this mode alone.
