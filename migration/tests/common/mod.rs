@@ -57,11 +57,11 @@ impl Cluster {
         self.facts
             .iter_mut()
             .find(|fact| fact.name == name)
-            .unwrap()
+            .expect("there is such a node")
     }
 
     pub fn excluded(&self) -> &BTreeSet<String> {
-        &self.state.migration.as_ref().unwrap().excluded
+        &self.state.migration.as_ref().expect("it migrates").excluded
     }
 
     /// All nodes do what they are told.

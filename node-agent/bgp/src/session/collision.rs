@@ -36,8 +36,8 @@ pub(super) enum Outcome {
     OnlyNew,
 }
 
-/// What becomes of `old` and a connection in direction `new`, if the survivor is that in direction `survivor`.
-pub(super) fn decide(old: &Link, new: Direction, survivor: Direction, now: Instant) -> Outcome {
+/// What becomes of `old` and `new`, if the survivor is that in direction `survivor`.
+pub(super) fn decide(old: &Link, new: &Link, survivor: Direction, now: Instant) -> Outcome {
     let settled = |since: Instant| now.saturating_duration_since(since) >= SETTLED;
     match &old.stage {
         // The peer has restarted before the old connection was seen to be dead (RFC 4724, section 5).
@@ -47,7 +47,15 @@ pub(super) fn decide(old: &Link, new: Direction, survivor: Direction, now: Insta
             Outcome::OnlyNew
         }
         Stage::Established { .. } => Outcome::OnlyOld,
-        Stage::OpenConfirm(_) if survivor == new => Outcome::OnlyNew,
+        // The peer, which decides as this end does, had the answer on the old one before it could have the OPEN on the new
+        // one. For it there is a session by now, so it closes the new one; a router would forget its routes with the old.
+        Stage::OpenConfirm(_)
+            if survivor == Direction::Incoming
+                && old.answered.is_some_and(|answered| answered < new.since) =>
+        {
+            Outcome::OnlyOld
+        }
+        Stage::OpenConfirm(_) if survivor == new.direction => Outcome::OnlyNew,
         Stage::OpenConfirm(_) => Outcome::OnlyOld,
         // Accepting the new one now, and the old one in a moment, would race with the peer, which may by then take
         // the new one as established. Only for a moment: the old one may lead nowhere.

@@ -37,6 +37,8 @@ pub(super) struct Link {
     pub(super) stage: Stage,
     /// When there was a connection.
     pub(super) since: Instant,
+    /// When the peer's OPEN was answered: from when the answer arrives, the peer has a session.
+    pub(super) answered: Option<Instant>,
     /// What the OPEN that was sent on it says of this end.
     pub(super) ours: Arc<Capabilities>,
     /// When the peer has been silent for too long.
@@ -64,6 +66,7 @@ impl Link {
             direction,
             stage: Stage::OpenSent,
             since: now,
+            answered: None,
             ours,
             hold: Some(now + HANDSHAKE),
             keepalive: None,

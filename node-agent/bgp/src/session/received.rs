@@ -65,7 +65,7 @@ impl Session {
         {
             let local = (self.config.id, self.config.local_as);
             let survivor = survivor(local, (negotiated.peer_id, negotiated.peer_as));
-            match decide(other, link.direction, survivor, now) {
+            match decide(other, link, survivor, now) {
                 Outcome::Both => {}
                 Outcome::OnlyOld => return self.end(connection, Ending::Collision, now),
                 Outcome::OnlyNew => {
@@ -84,6 +84,7 @@ impl Session {
         }
         if let Some(link) = self.link(connection) {
             link.stage = Stage::OpenConfirm(negotiated);
+            link.answered = Some(now);
             link.heard(now);
         }
         self.keepalive(connection, now);

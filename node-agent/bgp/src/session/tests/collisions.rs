@@ -32,6 +32,26 @@ fn collisions(#[case] last: u8, #[case] order: [Connection; 2], #[case] stays: C
     assert_eq!(bench.session.state(), State::Established);
 }
 
+/// The peer calls after its OPEN was answered: it has a session by then, whoever has the greater identifier.
+#[test]
+fn a_connection_that_was_answered_before_the_other_was_there_stays() {
+    let open = Open {
+        id: Ipv4Addr::new(10, 0, 0, 2),
+        ..peer()
+    };
+    let mut bench = Bench::connected(config());
+    bench.bytes(&open_bytes(&open));
+    bench.after(Duration::from_millis(1));
+    bench.session.accepted(Connection(2), bench.now);
+    bench
+        .session
+        .bytes(Connection(2), &open_bytes(&open), bench.now);
+    let seen = bench.seen();
+    assert_eq!(seen.closed, [Connection(2)]);
+    bench.bytes(&keepalive_bytes());
+    assert_eq!(bench.session.state(), State::Established);
+}
+
 #[rstest]
 #[case((1, 9), (2, 1), Direction::Incoming)]
 #[case((2, 1), (1, 9), Direction::Outgoing)]
