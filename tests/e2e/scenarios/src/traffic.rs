@@ -79,6 +79,7 @@ pub struct Traffic {
 impl Traffic {
     /// Starts all clients and waits until every flow has worked once.
     pub async fn start(stage: &Stage, volume: Volume) -> anyhow::Result<Self> {
+        forget_former(stage).await?;
         let servers = stage.servers().await?;
         let mut traffic = Self {
             clients: Vec::new(),
@@ -179,6 +180,22 @@ impl Client {
         serde_json::from_str(last)
             .with_context(|| format!("client {} gave no report but {last:?}", self.place.name))
     }
+}
+
+/// Has the nodes forget what former clients had with the Service. A connection that was never answered, because a
+/// node or a pod was gone, is remembered with its translation for two minutes (`nf_conntrack_tcp_timeout_syn_sent`,
+/// which no retransmission renews): a new one from the same port, and the kernel gives ports again within seconds, would
+/// be sent after it.
+async fn forget_former(stage: &Stage) -> anyhow::Result<()> {
+    // Where there is nothing to delete, that is an error too.
+    let script = format!(
+        "conntrack --version >/dev/null || exit; for family in ipv4 ipv6; do for port in {NODE_PORT} {SERVICE_PORT}; do \
+         conntrack --delete --family $family --proto tcp --orig-port-dst $port; done; done >/dev/null 2>&1; true"
+    );
+    for node in stage.cluster.nodes()? {
+        node.exec(["sh", "-c", &script]).await?;
+    }
+    Ok(())
 }
 
 fn load_binary() -> anyhow::Result<String> {
