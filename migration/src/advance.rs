@@ -232,7 +232,9 @@ fn excluded<M: Mode>(
         let unable = wish.leave_out_unable && fact.step == Some(step) && !fact.obstacles.is_empty();
         match migration.phase {
             _ if fact.down => true,
-            Phase::Check => unable || (was && !fact.obstacles.is_empty()),
+            Phase::Check => {
+                unable || (was && !(fact.step == Some(step) && fact.obstacles.is_empty()))
+            }
             // It is waited for again once it accepts what the others do.
             Phase::Prepare | Phase::Verify | Phase::Shift | Phase::Confirm => {
                 was && !(fact.step == Some(step) && accepts_both(migration, fact))
@@ -304,21 +306,21 @@ impl<M: Mode> Here<'_, M> {
         let waits = self.waited_for();
         let waits = waits.filter_map(|fact| Some((fact.name.clone(), self.waits_for(fact)?)));
         let mut waits: Vec<_> = waits.collect();
-        let behind = self.facts.iter().filter(|fact| {
-            self.migration.excluded.contains(&fact.name)
-                && !fact.down
-                && match self.migration.phase {
-                    // The old mode can't go while somebody who is there has nothing else,
-                    Phase::Confirm => true,
-                    // nor have all let go of it while somebody who came back may still send in it.
-                    Phase::Retire => !self.follows(fact),
-                    _ => false,
+        let back = self
+            .facts
+            .iter()
+            .filter(|fact| self.migration.excluded.contains(&fact.name) && !fact.down);
+        waits.extend(back.filter_map(|fact| {
+            let why = match self.migration.phase {
+                // The old mode can't go while somebody who is there has nothing else,
+                Phase::Confirm => {
+                    "is up and still needs the old mode; repair it, or take it out of the cluster"
                 }
-        });
-        waits.extend(behind.map(|fact| {
-            let why =
-                "is up and still needs the old mode; repair it, or take it out of the cluster";
-            (fact.name.clone(), why.to_owned())
+                // nor have all let go of it while somebody who came back may still send in it.
+                Phase::Retire if !self.follows(fact) => "is back, and hasn't followed yet",
+                _ => return None,
+            };
+            Some((fact.name.clone(), why.to_owned()))
         }));
         if let Some(waits) = told(waits) {
             return Some(Standing::Waits(waits));
@@ -450,6 +452,8 @@ impl<M: Mode> Here<'_, M> {
             Phase::LowerMTU => waits.drain,
             Phase::Shift => bake,
             Phase::Confirm => bake.max(waits.drain),
+            // Those that were left out were sent to in the old mode until now.
+            Phase::Retire if !self.migration.excluded.is_empty() => waits.drain,
             _ => Duration::ZERO,
         }
     }

@@ -15,7 +15,7 @@ pub struct Fact<M> {
     pub step: Option<u64>,
     /// The modes whose packets it accepts.
     pub receives: BTreeSet<M>,
-    /// The modes that it sends in, to whomever.
+    /// The modes that it sends in to those that are not left out; with none of them, the one that it would.
     pub sends: BTreeSet<M>,
     /// Packets of its pods have the size that the step wants.
     pub sized: bool,

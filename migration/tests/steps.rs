@@ -259,3 +259,35 @@ fn waves_are_watched_for_as_long_as_the_admin_says() {
     cluster.advance(&slow);
     assert_eq!(cluster.state.migration.as_ref().unwrap().wave, 2);
 }
+
+#[test]
+fn a_node_that_is_back_in_retire_keeps_the_old_mode_until_all_have_let_go_and_is_waited_for() {
+    let mut cluster = Cluster::new(&["a", "b"]);
+    cluster.until(&wish('B'), Phase::Shift);
+    cluster.fact("b").down = true;
+    while cluster.state.phase() != Some(Phase::Retire) {
+        cluster.obey_only(&["a"]);
+        cluster.advance(&wish('B'));
+    }
+    cluster.fact("b").down = false;
+    cluster.obey_only(&["a"]);
+    let standing = cluster.advance(&wish('B')).standing;
+    assert!(matches!(standing, Standing::Waits(waits) if waits[0].0 == "b"));
+    // Those that have not heard of Retire yet send to it as before.
+    cluster.obey();
+    assert_eq!(cluster.fact("b").receives.len(), 2);
+    cluster.settle(&wish('B'));
+    assert_eq!((cluster.state.mode, cluster.state.phase()), ('B', None));
+    assert_eq!(cluster.fact("b").receives.len(), 1);
+}
+
+#[test]
+fn what_is_to_be_rolled_back_is_not_tried_again_and_nothing_is_written_for_ever() {
+    let mut cluster = Cluster::new(&["a"]);
+    let mut both = wish('B');
+    (both.rollback, both.retry) = (true, true);
+    cluster.advance(&both);
+    let looked = cluster.advance(&both);
+    assert_eq!(looked.next, None);
+    assert!(matches!(looked.standing, Standing::Failed(_)));
+}
