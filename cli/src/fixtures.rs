@@ -7,10 +7,22 @@ use serde_json::{Value, json};
 use weft_crds::{IPBlock, IPBlockSpec, NetworkConfig, NodeNetwork, NodeReport};
 
 use crate::cluster::Cluster;
+use crate::text::USUAL_WIDTH;
 
 /// An object from JSON.
 pub fn object<T: serde::de::DeserializeOwned>(value: Value) -> T {
     serde_json::from_value(value).unwrap()
+}
+
+/// The text, if no line of it is wider than a screen.
+pub fn fits(text: String) -> String {
+    for line in text.lines() {
+        assert!(
+            line.chars().count() <= usize::from(USUAL_WIDTH),
+            "too wide: {line}"
+        );
+    }
+    text
 }
 
 /// The time of every look.

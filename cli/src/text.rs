@@ -20,6 +20,9 @@ pub fn screen_width() -> u16 {
     Table::new().width().unwrap_or(USUAL_WIDTH).max(LEAST_WIDTH)
 }
 
+/// So many of a list are told one by one.
+pub const NAMED: usize = 12;
+
 /// How a column takes part in fitting the width.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fit {
@@ -181,6 +184,20 @@ pub fn age(seconds: i64) -> String {
         s @ 7200..172_800 => format!("{}h", s / 3600),
         s => format!("{}d", s / 86400),
     }
+}
+
+/// Names, as many as can be read.
+pub fn some(names: &[String]) -> String {
+    let mut text = names
+        .iter()
+        .take(NAMED)
+        .cloned()
+        .collect::<Vec<_>>()
+        .join(", ");
+    if names.len() > NAMED {
+        text.push_str(&format!(" and {} more", names.len() - NAMED));
+    }
+    text
 }
 
 /// A count and its noun: 1 node, 2 nodes, 2 addresses.

@@ -92,11 +92,7 @@ pub fn advance<M: Mode>(
         return begin(state, wish);
     };
     if !migration.back && migration.phase < Phase::Retire && wants_back(migration, wish) {
-        let failure = wish.rollback.then(|| Failure {
-            generation: wish.generation,
-            asked: true,
-            message: "as was asked for".into(),
-        });
+        let failure = wish.rollback.then(|| asked(wish));
         return moves_to(back(state, migration, failure));
     }
     let excluded = excluded(migration, wish, facts, state.step);
@@ -149,17 +145,21 @@ fn begin<M: Mode>(state: &State<M>, wish: &Wish<M>) -> Advance<M> {
         return stays(Standing::Failed(failure.clone()));
     }
     if wish.rollback {
-        return moves_to(failure(Some(Failure {
-            generation: wish.generation,
-            asked: true,
-            message: "as was asked for".into(),
-        })));
+        return moves_to(failure(Some(asked(wish))));
     }
     if wish.paused {
         return stays(Standing::Paused);
     }
     let migration = Migration::new(state.mode, wish.mode);
     moves_to(step(&failure(None), Some(migration)))
+}
+
+fn asked<M>(wish: &Wish<M>) -> Failure {
+    Failure {
+        generation: wish.generation,
+        asked: true,
+        message: "as was asked for".into(),
+    }
 }
 
 /// Where it goes is no longer where anybody wants to be.

@@ -91,6 +91,15 @@ pub struct NodeFacts {
     pub labels: BTreeMap<String, String>,
 }
 
+impl NodeFacts {
+    /// Whether it has all these labels.
+    pub fn is_selected(&self, labels: &BTreeMap<String, String>) -> bool {
+        labels
+            .iter()
+            .all(|(key, value)| self.labels.get(key) == Some(value))
+    }
+}
+
 impl From<&Node> for NodeFacts {
     fn from(node: &Node) -> Self {
         let status = node.status.as_ref();

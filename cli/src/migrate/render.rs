@@ -5,11 +5,9 @@ use weft_crds::{Mode, NetworkConfigStatus};
 use weft_migration::Phase;
 
 use super::{Progress, Report, Standing};
-use crate::text::{Fit, Item, Tone, age, count, paragraph, shorten, table};
+use crate::text::{Fit, Item, NAMED, Tone, age, count, paragraph, shorten, some, table};
 use crate::waves::last_wave;
 
-/// Nodes that are named one by one; the rest is counted.
-const NAMED: usize = 12;
 /// Waves that are listed.
 const LISTED_WAVES: usize = 20;
 /// The longest that a reason is in one line.
@@ -279,18 +277,4 @@ pub fn line(report: &Report) -> String {
     parts.extend(below(report));
     let parts: Vec<String> = parts.iter().map(|part| shorten(part, LONGEST)).collect();
     parts.join("; ")
-}
-
-/// Names, as many as can be read.
-fn some(names: &[String]) -> String {
-    let mut text = names
-        .iter()
-        .take(NAMED)
-        .cloned()
-        .collect::<Vec<_>>()
-        .join(", ");
-    if names.len() > NAMED {
-        text.push_str(&format!(" and {} more", names.len() - NAMED));
-    }
-    text
 }

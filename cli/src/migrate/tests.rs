@@ -7,20 +7,13 @@ use weft_migration::{EVERYBODY, Migration, Phase, position};
 
 use super::bars::Bars;
 use super::*;
-use crate::fixtures::{cluster, object, report_of};
+use crate::fixtures::{cluster, fits, object, report_of};
 use crate::text::USUAL_WIDTH;
 
 const NAMES: [&str; 3] = ["node-1", "node-2", "node-3"];
 
 fn rendered(report: &Report) -> String {
-    let text = render(report, USUAL_WIDTH);
-    for line in text.lines() {
-        assert!(
-            line.chars().count() <= usize::from(USUAL_WIDTH),
-            "too wide: {line}"
-        );
-    }
-    text
+    fits(render(report, USUAL_WIDTH))
 }
 
 /// What a node that follows in full reports of modes.

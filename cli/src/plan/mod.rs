@@ -28,6 +28,7 @@ pub use render::render;
 pub use sizes::Sizes;
 
 use crate::cluster::Cluster;
+use crate::text::some;
 use crate::waves::{Wave, waves};
 
 /// What is to be applied, as the API server would have it.
@@ -241,19 +242,4 @@ fn notes(cluster: &Cluster, wanted: &Wanted, outcome: Outcome, way: Option<&Way>
         ));
     }
     notes
-}
-
-/// Names, as many as can be read.
-fn some(names: &[String]) -> String {
-    const NAMED: usize = 12;
-    let mut text = names
-        .iter()
-        .take(NAMED)
-        .cloned()
-        .collect::<Vec<_>>()
-        .join(", ");
-    if names.len() > NAMED {
-        text.push_str(&format!(" and {} more", names.len() - NAMED));
-    }
-    text
 }

@@ -4,10 +4,10 @@ use k8s_openapi::api::core::v1::Node;
 use kube::ResourceExt;
 use weft_crds::{BGPPeer, Mode};
 
-use super::{Wanted, some};
+use super::Wanted;
 use crate::cluster::Cluster;
 use crate::plan::underlay::{groups, selects};
-use crate::text::count;
+use crate::text::{count, some};
 
 /// UDP port of probes, in every mode.
 const PROBES: u16 = 4873;

@@ -4,8 +4,8 @@ use serde_json::Value;
 use weft_migration::Phase;
 
 use super::changes::Effect;
-use super::{Change, Obstacle, Outcome, Report, Sizes, Way, some};
-use crate::text::{Fit, Item, age, count, paragraph, table};
+use super::{Change, Obstacle, Outcome, Report, Sizes, Way};
+use crate::text::{Fit, Item, age, count, paragraph, some, table};
 
 /// Obstacles of one kind that are written out; the rest is counted.
 const MOST_OF_A_KIND: usize = 10;

@@ -1,5 +1,5 @@
 use super::*;
-use crate::fixtures::{cluster, network_of, node, object};
+use crate::fixtures::{cluster, fits, network_of, node, object};
 use crate::text::USUAL_WIDTH;
 use rstest::rstest;
 use serde_json::json;
@@ -17,14 +17,7 @@ fn wanted(cluster: &Cluster, change: impl FnOnce(&mut NetworkConfigSpec)) -> Wan
 }
 
 fn rendered(report: &Report) -> String {
-    let text = render(report, USUAL_WIDTH);
-    for line in text.lines() {
-        assert!(
-            line.chars().count() <= usize::from(USUAL_WIDTH),
-            "too wide: {line}"
-        );
-    }
-    text
+    fits(render(report, USUAL_WIDTH))
 }
 
 /// Three nodes with both families in the underlay: no router is needed.

@@ -162,17 +162,19 @@ impl Engine {
                 }
                 Ok(()) = inputs.news.changed() => {
                     let news = inputs.news.borrow_and_update().clone();
-                    if self.judge(&news) {
+                    let health = self.health(&news);
+                    if self.judge(&health, &news) {
                         next = Instant::now();
                     }
-                    self.say(&news);
+                    self.say(&health, &news);
                 }
                 Ok(()) = inputs.view.changed() => {
                     let view = inputs.view.borrow_and_update().clone();
                     if self.learn(view) {
                         next = next.min(Instant::now() + GATHER);
                     }
-                    self.say(&inputs.news.borrow());
+                    let news = inputs.news.borrow();
+                    self.say(&self.health(&news), &news);
                 }
                 Ok(()) = inputs.silent.changed() => {
                     self.silent.clone_from(&inputs.silent.borrow_and_update());
@@ -188,11 +190,12 @@ impl Engine {
                     }
                     // Where nothing is due, each new verdict was judged when it came.
                     if self.offload.deadline().is_some_and(|due| due <= Instant::now()) {
-                        self.judge(&inputs.news.borrow());
+                        let news = inputs.news.borrow();
+                        self.judge(&self.health(&news), &news);
                     }
                     let wait = self.act().await;
                     let news = inputs.news.borrow().clone();
-                    self.say(&news);
+                    self.say(&self.health(&news), &news);
                     next = Instant::now() + wait;
                 }
             }
@@ -459,20 +462,24 @@ impl Engine {
         send_if_new(&self.outputs.network, Some((own.uid.clone(), spec)));
     }
 
+    fn health(&self, news: &News) -> BTreeMap<String, report::Health> {
+        report::health(self.assembly.paths(), &news.verdicts)
+    }
+
     /// Lets the probes decide about checksum offload. True if the kernel has to follow.
-    fn judge(&mut self, news: &News) -> bool {
+    fn judge(&mut self, health: &BTreeMap<String, report::Health>, news: &News) -> bool {
         let before = self.offload.is_on();
-        let health = report::health_in_vxlan(self.assembly.paths(), &news.verdicts);
-        self.offload.observe(&health, Instant::now());
+        let proven = report::health_in_vxlan(self.assembly.paths(), &news.verdicts);
+        let health = proven.as_ref().unwrap_or(health);
+        self.offload.observe(health, Instant::now());
         before != self.offload.is_on()
     }
 
     /// Publishes the report and the state of health, and says which problems are new.
-    fn say(&mut self, news: &News) {
+    fn say(&mut self, peers: &BTreeMap<String, report::Health>, news: &News) {
         if self.uid.is_empty() {
             return;
         }
-        let peers = &report::health(self.assembly.paths(), &news.verdicts);
         let modes = self.followed.as_ref();
         let modes: Option<ModesReport> =
             modes.map(|followed| modes::report(followed, self.assembly.paths(), news));

@@ -157,46 +157,18 @@ fn shortened(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::mode::{self, Here};
-    use crate::testing::{config, here, peer};
-    use weft_crds::Encapsulation;
-    use weft_migration::{EVERYBODY, Migration, Node, State, orders};
-    use weft_peering::View;
+    use crate::mode;
+    use crate::testing::migrating;
 
-    /// This node on its way from Overlay to BGP beside b, on its subnet, and c, beyond a router.
     fn on_the_way(phase: Phase) -> (Followed, Paths) {
-        let mut state = State::rest(Mode::Overlay);
-        state.migration = Some(Migration {
-            phase,
-            share: EVERYBODY,
-            ..Migration::new(Mode::Overlay, Mode::BGP)
-        });
-        let node = Node {
-            name: "a",
-            canary: false,
-        };
-        let orders = orders(&state, node);
-        let here = Here {
-            orders: orders.clone(),
-            ..here(1)
-        };
-        let peers = [
-            peer("b", 2, "192.0.2.2/24"),
-            peer("c", 3, "198.51.100.3/24"),
-        ];
-        let view = View {
-            complete: true,
-            ..View::default()
-        };
-        let config = config(Encapsulation::Always);
-        let paths = mode::paths(&config, &here, &peers, &view, &Paths::default());
+        let (state, here, paths) = migrating(phase, &[]);
         let stage = Stage {
             config_uid: "uid".into(),
             state,
         };
         let followed = Followed {
             stage,
-            orders,
+            orders: here.orders,
             sized: true,
             shrinks: false,
             obstacles: Vec::new(),

@@ -37,11 +37,15 @@ pub fn health(paths: &Paths, verdicts: &Verdicts) -> BTreeMap<String, Health> {
     health_by(paths, verdicts, |peer| Channel::Path(peer.send))
 }
 
-/// The same, but where VXLAN is to be proven before it is used, going by that proof.
-pub fn health_in_vxlan(paths: &Paths, verdicts: &Verdicts) -> BTreeMap<String, Health> {
-    health_by(paths, verdicts, |peer| match peer.proof {
-        Proof::Of(Path::Vxlan) => Channel::Proof(Path::Vxlan),
-        _ => Channel::Path(peer.send),
+/// The same, but where VXLAN is to be proven before it is used, going by that proof. None: it is nowhere.
+pub fn health_in_vxlan(paths: &Paths, verdicts: &Verdicts) -> Option<BTreeMap<String, Health>> {
+    let vxlan = Proof::Of(Path::Vxlan);
+    let mut peers = paths.peers.iter();
+    peers.any(|peer| peer.proof == vxlan).then(|| {
+        health_by(paths, verdicts, |peer| match peer.proof == vxlan {
+            true => Channel::Proof(Path::Vxlan),
+            false => Channel::Path(peer.send),
+        })
     })
 }
 

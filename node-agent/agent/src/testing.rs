@@ -3,10 +3,11 @@
 use weft_crds::{BgpSettings, Encapsulation, LogLevel, Mode, NodeAddressSettings};
 use weft_kernel::Mac;
 
-use weft_migration::{Orders, State};
+use weft_migration::{EVERYBODY, Migration, Node, Orders, Phase, State, orders};
+use weft_peering::View;
 
 use crate::cluster::{Config, Endpoint, Peer, Pool, Stage};
-use crate::mode::Here;
+use crate::mode::{self, Here, Paths};
 
 /// A config with one pool of each family.
 pub(crate) fn config(encapsulation: Encapsulation) -> Config {
@@ -56,6 +57,37 @@ pub(crate) fn here(n: u8) -> Here {
         tx_checksum: true,
         orders: Orders::rest(Mode::Overlay),
     }
+}
+
+/// This node in a phase from Overlay to BGP, in which all nodes have moved: where it is, and the paths to b, on its
+/// subnet, and c, beyond a router that announces nothing.
+pub(crate) fn migrating(phase: Phase, left_out: &[&str]) -> (State<Mode>, Here, Paths) {
+    let mut state = State::rest(Mode::Overlay);
+    state.migration = Some(Migration {
+        phase,
+        share: EVERYBODY,
+        excluded: left_out.iter().map(|name| (*name).to_owned()).collect(),
+        ..Migration::new(Mode::Overlay, Mode::BGP)
+    });
+    let node = Node {
+        name: "a",
+        canary: false,
+    };
+    let here = Here {
+        orders: orders(&state, node),
+        ..here(1)
+    };
+    let peers = [
+        peer("b", 2, "192.0.2.2/24"),
+        peer("c", 3, "198.51.100.3/24"),
+    ];
+    let view = View {
+        complete: true,
+        ..View::default()
+    };
+    let config = config(Encapsulation::Always);
+    let paths = mode::paths(&config, &here, &peers, &view, &Paths::default());
+    (state, here, paths)
 }
 
 /// Another node with the `n`th block of each pool.

@@ -71,8 +71,7 @@ fn status(
 }
 
 fn selects(peer: &BGPPeer, node: &NodeFacts) -> bool {
-    let mut wanted = peer.spec.node_selector.iter();
-    wanted.all(|(key, value)| node.labels.get(key) == Some(value))
+    node.is_selected(&peer.spec.node_selector)
 }
 
 fn session<'a>(observed: &'a Observed, name: &str, node: &NodeFacts) -> Option<&'a BgpSession> {

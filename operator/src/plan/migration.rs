@@ -131,11 +131,7 @@ fn fact(observed: &Observed, config: &NetworkConfig, node: &NodeFacts) -> Fact<M
     let set = |modes: &[Mode]| modes.iter().copied().collect::<BTreeSet<_>>();
     Fact {
         name: node.name.clone(),
-        canary: canaries.is_some_and(|labels| {
-            labels
-                .iter()
-                .all(|(key, value)| node.labels.get(key) == Some(value))
-        }),
+        canary: canaries.is_some_and(|labels| node.is_selected(labels)),
         step: modes.map(|modes| modes.step),
         receives: modes.map(|modes| set(&modes.receives)).unwrap_or_default(),
         sends: modes.map(|modes| set(&modes.sends)).unwrap_or_default(),
@@ -189,12 +185,11 @@ fn found(observed: &Observed, config: &NetworkConfig) -> State<Mode> {
     let sent: BTreeSet<Mode> = reports()
         .flat_map(|modes| modes.sends.iter().copied())
         .collect();
-    let mode = match sent.len() {
-        0 => config.spec.mode,
-        1 => sent.first().copied().unwrap_or(config.spec.mode),
-        // In the middle of a migration every node accepts both. All go to the one, and from there to the other.
-        _ if sent.contains(&config.spec.mode) => config.spec.mode,
-        _ => sent.first().copied().unwrap_or(config.spec.mode),
+    // In the middle of a migration every node accepts both. All go to the one, and from there to the other.
+    let wanted = config.spec.mode;
+    let mode = match sent.first() {
+        Some(first) if !sent.contains(&wanted) => *first,
+        _ => wanted,
     };
     let other = sent.into_iter().find(|other| *other != mode);
     State {

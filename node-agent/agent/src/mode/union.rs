@@ -61,37 +61,12 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
-    use crate::mode::{self, Path};
-    use crate::testing::{config, here, peer};
-    use weft_crds::Encapsulation;
-    use weft_migration::{Migration, Node, Phase, State, orders};
-    use weft_peering::View;
+    use crate::mode::Path;
+    use crate::testing::migrating;
+    use weft_migration::Phase;
 
-    /// The paths of this node to b, on its subnet, and c, beyond a router, from Overlay to BGP.
     fn paths(phase: Phase, left_out: &[&str]) -> Paths {
-        let mut state = State::rest(Mode::Overlay);
-        state.migration = Some(Migration {
-            phase,
-            share: weft_migration::EVERYBODY,
-            excluded: left_out.iter().map(|name| (*name).to_owned()).collect(),
-            ..Migration::new(Mode::Overlay, Mode::BGP)
-        });
-        let node = Node {
-            name: "a",
-            canary: false,
-        };
-        let mut here = here(1);
-        here.orders = orders(&state, node);
-        let peers = [
-            peer("b", 2, "192.0.2.2/24"),
-            peer("c", 3, "198.51.100.3/24"),
-        ];
-        let view = View {
-            complete: true,
-            ..View::default()
-        };
-        let config = config(Encapsulation::Always);
-        mode::paths(&config, &here, &peers, &view, &Paths::default())
+        migrating(phase, left_out).2
     }
 
     fn of<'a>(paths: &'a Paths, peer: &str, family: Family) -> &'a PeerPaths {
