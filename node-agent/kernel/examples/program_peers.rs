@@ -18,6 +18,8 @@ use weft_kernel::{
     Route, RouteKey, RouteTarget, Scope, State, Vxlan,
 };
 
+/// The device by which packets leave the node without encapsulation.
+const UNDERLAY: &str = "eth0";
 /// So many peers are changed, one after the other.
 const CHANGES: usize = 21;
 
@@ -28,12 +30,21 @@ fn main() -> Result<()> {
     let peers = arguments.next().transpose()?.unwrap_or(5000);
     let rounds = arguments.next().transpose()?.unwrap_or(5);
     let desired = state(peers)?;
+    let mut flipped = desired.clone();
+    for nexthop in flipped.nexthops.values_mut() {
+        let gateway = nexthop.gateway.ok_or("a nexthop without gateway")?;
+        *nexthop = Nexthop::onlink(gateway, UNDERLAY.parse()?);
+    }
     let (mut weft, mut batch, mut change) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut flip, mut flip_batch) = (Vec::new(), Vec::new());
     for _ in 0..rounds {
-        let (all, one) = apart(|| program_weft(&desired))?;
+        let (all, one, moved) = apart(|| program_weft(&desired, &flipped))?;
         weft.push(all);
         change.push(one);
-        batch.push(apart(|| program_batch(&desired))?);
+        flip.push(moved);
+        let (all, moved) = apart(|| program_batch(&desired, &flipped))?;
+        batch.push(all);
+        flip_batch.push(moved);
     }
     let objects = desired.fdb.len()
         + desired.neighbours.len()
@@ -46,6 +57,8 @@ fn main() -> Result<()> {
         "weft_ms": weft,
         "ip_batch_ms": batch,
         "one_peer_change_ms": change,
+        "flip_ms": flip,
+        "flip_batch_ms": flip_batch,
         "median": {
             "weft_ms": median(&weft),
             "ip_batch_ms": median(&batch),
@@ -63,15 +76,18 @@ fn apart<T: Send>(program: impl FnOnce() -> Result<T> + Send) -> Result<T> {
         let thread = scope.spawn(|| {
             unshare(CloneFlags::CLONE_NEWNET)?;
             run("ip", &["link", "set", "lo", "up"], "")?;
+            let wire = ["link", "add", UNDERLAY, "up", "type", "veth", "peer", "name", "wire"];
+            run("ip", &wire, "")?;
+            run("ip", &["link", "set", "wire", "up"], "")?;
             program()
         });
         thread.join().map_err(|_| "a round failed")?
     })
 }
 
-/// Time to program everything from nothing, observation included; and that for the change
-/// of one peer afterwards, the median of several.
-fn program_weft(desired: &State) -> Result<(f64, f64)> {
+/// Time to program everything from nothing, observation included; that for the change of one peer
+/// afterwards, the median of several; and that to move the sending to all peers to another device.
+fn program_weft(desired: &State, flipped: &State) -> Result<(f64, f64, f64)> {
     let scope = Scope::of(desired, &[]);
     let start = Instant::now();
     let mut reconciler = Reconciler::new(Kernel::open()?);
@@ -100,17 +116,44 @@ fn program_weft(desired: &State) -> Result<(f64, f64)> {
         }
     }
     let one = median(&times);
-    Ok((all, one))
+    changed.nexthops = flipped.nexthops.clone();
+    let part = Part {
+        nexthops: changed.nexthops.keys().copied().collect(),
+        ..Part::default()
+    };
+    let start = Instant::now();
+    let report = reconciler.reconcile_part(&changed, Some(&part), &scope)?;
+    let moved = milliseconds(start);
+    if report.actions.len() != changed.nexthops.len() || !report.failures.is_empty() {
+        let (actions, failure) = (report.actions.len(), report.failures.first());
+        return Err(format!("moving all peers did {actions} things; {failure:?}").into());
+    }
+    Ok((all, one, moved))
 }
 
-/// Time for the same by the usual tools. Making the text isn't counted.
-fn program_batch(desired: &State) -> Result<f64> {
+/// Times for all, and for moving all, by the usual tools. Making the text isn't counted.
+fn program_batch(desired: &State, flipped: &State) -> Result<(f64, f64)> {
     let (links, ip, bridge) = scripts(desired)?;
     let start = Instant::now();
     run("ip", &["-batch", "-"], &links)?;
     run("bridge", &["-batch", "-"], &bridge)?;
     run("ip", &["-batch", "-"], &ip)?;
-    Ok(milliseconds(start))
+    let all = milliseconds(start);
+    let mut moves = String::new();
+    for (id, nexthop) in &flipped.nexthops {
+        writeln!(moves, "{}", nexthop_order("replace", *id, nexthop)?)?;
+    }
+    let start = Instant::now();
+    run("ip", &["-batch", "-"], &moves)?;
+    Ok((all, milliseconds(start)))
+}
+
+fn nexthop_order(verb: &str, id: u32, nexthop: &Nexthop) -> Result<String> {
+    let gateway = nexthop.gateway.ok_or("a nexthop without gateway")?;
+    let device = &nexthop.device;
+    Ok(format!(
+        "nexthop {verb} id {id} via {gateway} dev {device} onlink proto 87"
+    ))
 }
 
 fn scripts(desired: &State) -> Result<(String, String, String)> {
@@ -147,12 +190,7 @@ fn scripts(desired: &State) -> Result<(String, String, String)> {
         )?;
     }
     for (id, nexthop) in &desired.nexthops {
-        let gateway = nexthop.gateway.ok_or("a nexthop without gateway")?;
-        writeln!(
-            ip,
-            "nexthop add id {id} via {gateway} dev {} onlink proto 87",
-            nexthop.device
-        )?;
+        writeln!(ip, "{}", nexthop_order("add", *id, nexthop)?)?;
     }
     for (key, route) in &desired.routes {
         let (RouteTarget::Nexthop(id), Some(source)) = (&route.target, route.source) else {

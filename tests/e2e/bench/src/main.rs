@@ -1,10 +1,12 @@
 //! `weft-bench`: what Weft costs, beside what does the same. Every figure is a ratio, with both sides
 //! measured in turn in one run.
 
+mod bgp;
 mod edit;
 mod network;
 mod place;
 mod plugins;
+mod process;
 mod program;
 mod report;
 mod scale;
@@ -40,6 +42,9 @@ enum Part {
         /// How often.
         rounds: usize,
     },
+    /// Speak BGP.
+    #[command(hide = true)]
+    Speaker(bgp::Options),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -50,6 +55,8 @@ enum Figure {
     Program,
     /// Memory of agent and operator, and one peer's change, at 3 and at 5,000 peers.
     Scale,
+    /// The BGP speaker beside BIRD, FRR and GoBGP.
+    Bgp,
     /// Pod to pod across nodes.
     Network,
     /// From the edit of the encapsulation until all have moved.
@@ -62,6 +69,7 @@ async fn main() -> ExitCode {
     let cli = Cli::parse();
     let outcome = match cli.part {
         Some(Part::PluginsApart { rounds }) => plugins::apart(rounds),
+        Some(Part::Speaker(options)) => bgp::speak(options),
         None => bench(&cli).await,
     };
     match outcome {
@@ -105,6 +113,9 @@ async fn measure(cli: &Cli) -> anyhow::Result<Vec<Section>> {
     if wanted(Figure::Scale) {
         sections.push(scale::run(rounds).await?);
     }
+    if wanted(Figure::Bgp) {
+        sections.extend(bgp::run(rounds).await?);
+    }
     if !wanted(Figure::Network) && !wanted(Figure::Edit) {
         return Ok(sections);
     }
@@ -123,6 +134,7 @@ async fn measure(cli: &Cli) -> anyhow::Result<Vec<Section>> {
 /// Removes whatever is there of a run.
 fn strike() -> anyhow::Result<()> {
     scale::strike()?;
+    bgp::strike()?;
     stage::strike()
 }
 

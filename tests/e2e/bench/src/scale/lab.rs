@@ -18,9 +18,9 @@ use weft_crds::NodeNetwork;
 use weft_e2e::apiserver::ApiServer;
 use weft_e2e::{netns, tools, wait};
 
-use super::process::Process;
 use super::{Simulated, fill};
 use crate::place::Place;
+use crate::process::Process;
 
 /// The namespace.
 const NAME: &str = "weft-bench-node";

@@ -3,7 +3,6 @@
 
 mod fill;
 mod lab;
-mod process;
 
 use std::time::Duration;
 
@@ -11,6 +10,7 @@ use anyhow::Context;
 use weft_e2e::apiserver::ApiServer;
 
 use self::lab::Lab;
+use crate::process;
 use crate::progress;
 use crate::report::{Aim, Row, Section, Sense};
 use crate::stats::percentile;

@@ -73,9 +73,7 @@ impl Process {
             "{} is {name:?}, not what was started",
             self.name
         );
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-        let value = line.and_then(|line| line.trim().strip_suffix(" kB")?.parse().ok());
-        value.with_context(|| format!("{} has no VmRSS", self.name))
+        resident_in(&status).with_context(|| format!("{} has no VmRSS", self.name))
     }
 
     /// Ticks of a processor so far.
@@ -93,4 +91,18 @@ impl Process {
         let pid = self.child.id().with_context(gone)?;
         std::fs::read_to_string(format!("/proc/{pid}/{file}")).with_context(gone)
     }
+}
+
+/// Resident memory of a process, in KiB.
+pub fn resident(pid: u32) -> anyhow::Result<f64> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
+    resident_in(&status).with_context(|| format!("process {pid} has no VmRSS"))
+}
+
+/// From the lines of a file `status`; see proc(5).
+fn resident_in(status: &str) -> Option<f64> {
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmRSS:"))?;
+    line.trim().strip_suffix(" kB")?.parse().ok()
 }
