@@ -123,6 +123,8 @@ pub enum Bgp {
     Routes {
         /// The node.
         node: String,
+        /// Only those to this prefix, such as 10.244.0.0/26.
+        prefix: Option<ipnet::IpNet>,
     },
     /// What a BGP peer of a node has announced to it, and why what is refused is.
     Received {

@@ -66,7 +66,7 @@ pub async fn run(cli: Cli) -> Result<ExitCode, Error> {
         }
         Command::Bgp { of: Some(of) } => {
             let (node, question) = match of {
-                Bgp::Routes { node } => (node, Question::Routes),
+                Bgp::Routes { node, prefix } => (node, Question::Routes(prefix)),
                 Bgp::Received { node, peer } => (node, Question::Received(peer)),
                 Bgp::Advertised { node, peer } => (node, Question::Advertised(peer)),
             };

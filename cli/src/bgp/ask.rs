@@ -9,6 +9,7 @@ use hyper::body::Bytes;
 use hyper::client::conn::http1;
 use hyper::{Request, StatusCode};
 use hyper_util::rt::TokioIo;
+use ipnet::IpNet;
 use k8s_openapi::api::core::v1::Pod;
 use kube::{Api, ResourceExt};
 
@@ -23,8 +24,8 @@ const LONGEST: usize = 1 << 30;
 /// What is asked.
 #[derive(Debug, Clone, Copy)]
 pub enum Question {
-    /// The routes that are used, and those that could be.
-    Routes,
+    /// The routes that are used, and those that could be; all, or those to one prefix.
+    Routes(Option<IpNet>),
     /// What a BGP peer has announced.
     Received(IpAddr),
     /// What a BGP peer was told.
@@ -34,7 +35,8 @@ pub enum Question {
 impl Question {
     fn path(self) -> String {
         match self {
-            Self::Routes => "/bgp/routes".into(),
+            Self::Routes(None) => "/bgp/routes".into(),
+            Self::Routes(Some(prefix)) => format!("/bgp/routes/{prefix}"),
             Self::Received(peer) => format!("/bgp/received/{peer}"),
             Self::Advertised(peer) => format!("/bgp/advertised/{peer}"),
         }

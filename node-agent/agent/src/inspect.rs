@@ -1,5 +1,5 @@
-//! What `kubectl weft bgp` asks, over HTTP: `/bgp/peers`, `/bgp/routes`, `/bgp/received/ADDRESS` and
-//! `/bgp/advertised/ADDRESS`, each answered by a JSON value.
+//! What `kubectl weft bgp` asks, over HTTP: `/bgp/peers`, `/bgp/routes`, `/bgp/routes/PREFIX`, `/bgp/received/ADDRESS`
+//! and `/bgp/advertised/ADDRESS`, each answered by a JSON value.
 
 use std::net::IpAddr;
 
@@ -7,6 +7,7 @@ use axum::Router;
 use axum::extract::Path;
 use axum::http::{HeaderName, StatusCode, header};
 use axum::routing::get;
+use ipnet::IpNet;
 use serde::Serialize;
 use weft_peering::Handle;
 
@@ -15,7 +16,7 @@ type Answer = Result<([(HeaderName, &'static str); 1], String), (StatusCode, Str
 /// The routes of the HTTP server.
 pub fn router(bgp: &Handle) -> Router {
     let view = bgp.view.clone();
-    let [routes, received, advertised] = [(); 3].map(|()| bgp.queries.clone());
+    let [routes, route, received, advertised] = [(); 4].map(|()| bgp.queries.clone());
     Router::new()
         .route(
             "/bgp/peers",
@@ -26,7 +27,15 @@ pub fn router(bgp: &Handle) -> Router {
         )
         .route(
             "/bgp/routes",
-            get(async move || answer(routes.routes().await, "this node speaks no BGP")),
+            get(async move || answer(routes.routes(None).await, NONE)),
+        )
+        .route(
+            "/bgp/routes/{address}/{length}",
+            get(async move |Path((address, length)): Path<(IpAddr, u8)>| {
+                let prefix = IpNet::new(address, length);
+                let prefix = prefix.map_err(|error| (StatusCode::BAD_REQUEST, error.to_string()))?;
+                answer(route.routes(Some(prefix.trunc())).await, NONE)
+            }),
         )
         .route(
             "/bgp/received/{peer}",
@@ -42,6 +51,7 @@ pub fn router(bgp: &Handle) -> Router {
         )
 }
 
+const NONE: &str = "this node speaks no BGP";
 const UNKNOWN: &str = "this node has no BGP peer of this address";
 
 fn answer<T: Serialize>(value: Option<T>, otherwise: &str) -> Answer {

@@ -112,7 +112,7 @@ impl Peer {
 
 async fn answer(queries: &Queries, question: &str) -> Result<String, Box<dyn Error>> {
     let paths = match question.split_once(' ') {
-        None if question == "routes" => queries.routes().await,
+        None if question == "routes" => queries.routes(None).await,
         Some(("received", peer)) => queries.received(peer.parse()?).await,
         Some(("advertised", peer)) => queries.advertised(peer.parse()?).await,
         _ => return Err("routes, received ADDRESS, or advertised ADDRESS".into()),

@@ -7,24 +7,31 @@ use weft_bgp::speaker::Speaker;
 
 use crate::query::Path;
 
-/// All paths that can be used, by prefix, best first. `name` gives that of a BGP peer.
-pub(crate) fn routes(speaker: &Speaker, name: impl Fn(PeerId) -> Option<String>) -> Vec<Path> {
+/// All paths that can be used, to all prefixes or to one, by prefix, best first. `name` gives that of a BGP peer.
+pub(crate) fn routes(
+    speaker: &Speaker,
+    prefix: Option<IpNet>,
+    name: impl Fn(PeerId) -> Option<String>,
+) -> Vec<Path> {
     let table = speaker.table();
-    let mut rows = Vec::new();
-    for (prefix, selected) in table.routes() {
-        for (at, path) in table.eligible(prefix).iter().enumerate() {
-            let Some(attributes) = path.accepted() else {
-                continue;
-            };
-            rows.push(Path {
+    let to = |prefix: &IpNet| {
+        let selected = table.best(prefix).len();
+        let paths = table.eligible(prefix).iter().enumerate();
+        let rows = paths.filter_map(|(at, path)| {
+            Some(Path {
                 path_id: path.path_id(),
                 best: at == 0,
-                selected: at < selected.len(),
+                selected: at < selected,
                 stale: path.is_stale(),
-                ..row(prefix, attributes, name(path.from()))
-            });
-        }
+                ..row(prefix, path.accepted()?, name(path.from()))
+            })
+        });
+        rows.collect::<Vec<Path>>()
+    };
+    if let Some(prefix) = prefix {
+        return to(&prefix);
     }
+    let mut rows: Vec<Path> = table.routes().flat_map(|(prefix, _)| to(prefix)).collect();
     // The order of paths to the same prefix stays.
     rows.sort_by_key(|row| row.prefix);
     rows

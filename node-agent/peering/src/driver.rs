@@ -29,6 +29,8 @@ use sockets::Sockets;
 const WAITING: usize = 64;
 /// How many inputs are taken in before their consequences are told.
 const BATCH: usize = 256;
+/// How many bytes of BGP peers they may hold: what they change is to stay in the processor's cache until it is told.
+const BATCH_BYTES: usize = 256 << 10;
 /// For how long a speaker that takes the place of another waits for what its BGP peers know.
 const SUCCESSION: Duration = Duration::from_secs(60);
 
@@ -83,6 +85,16 @@ enum Input {
     Time,
 }
 
+impl Input {
+    /// How much a BGP peer has sent with it.
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Connection(_, _, Event::Bytes(bytes)) => bytes.len(),
+            _ => 0,
+        }
+    }
+}
+
 struct Driver {
     plans: watch::Receiver<Option<Arc<Plan>>>,
     input: mpsc::Receiver<Input>,
@@ -114,11 +126,16 @@ impl Driver {
     async fn run(mut self) {
         self.plans.mark_changed();
         while let Some(first) = self.next().await {
+            let mut bytes = first.bytes();
             self.take(first);
             for _ in 1..BATCH {
+                if bytes >= BATCH_BYTES {
+                    break;
+                }
                 let Ok(next) = self.input.try_recv() else {
                     break;
                 };
+                bytes += next.bytes();
                 self.take(next);
             }
             self.settle();
@@ -226,6 +243,7 @@ impl Driver {
             self.publisher.changed();
         }
         let problems = self.sockets.problems();
+        let more = !self.input.is_empty() || !self.query.is_empty();
         match &self.running {
             Some(running) => {
                 let Running {
@@ -234,9 +252,9 @@ impl Driver {
                     peers,
                 } = running;
                 self.publisher
-                    .publish(Some((speaker, plan, peers)), problems);
+                    .publish(Some((speaker, plan, peers)), problems, more);
             }
-            None => self.publisher.publish(None, problems),
+            None => self.publisher.publish(None, problems, more),
         }
     }
 
@@ -363,7 +381,7 @@ impl Driver {
             Some((id, running.called(id).0))
         };
         Some(match question {
-            Question::Routes => answer::routes(speaker, |id| {
+            Question::Routes(prefix) => answer::routes(speaker, prefix, |id| {
                 (id != PeerId::LOCAL).then(|| running.called(id).0.to_owned())
             }),
             Question::Received(peer) => {

@@ -1,6 +1,6 @@
 //! From the speaker to the [`View`] that others have of it.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -21,15 +21,23 @@ use crate::view::{Facts, NextHop, Prefixes, Route, Status, View};
 /// The time between two views, at the least. Longer if making one takes long: that is a tenth of the time at the most.
 const PACE: Duration = Duration::from_millis(20);
 
+/// For how long a view waits at the most while more and more comes.
+const FLOOD: Duration = Duration::from_millis(200);
+
+/// From this part of all routes on it is quicker to merge others into them than to look for the place of each.
+const MERGED: usize = 16;
+
 /// Makes views, not too many of them.
 pub(crate) struct Publisher {
     view: watch::Sender<Arc<View>>,
-    /// Prefixes that are not in the last view as they are.
-    selected: BTreeSet<IpNet>,
+    /// Prefixes that are not in the last view as they are, some of them more than once.
+    selected: Vec<IpNet>,
     names: HashMap<PeerId, Arc<str>>,
     changed: bool,
     /// When the next view can be made.
     next: Instant,
+    /// When it has to be made, whatever else waits.
+    latest: Option<Instant>,
 }
 
 impl Publisher {
@@ -37,10 +45,11 @@ impl Publisher {
         let (view, receiver) = watch::channel(Arc::default());
         let publisher = Self {
             view,
-            selected: BTreeSet::new(),
+            selected: Vec::new(),
             names: HashMap::new(),
             changed: false,
             next: Instant::now(),
+            latest: None,
         };
         (publisher, receiver)
     }
@@ -72,16 +81,23 @@ impl Publisher {
         self.changed.then_some(self.next)
     }
 
-    /// Publishes how things are, if anything is otherwise and it is time.
+    /// Publishes how things are, if anything is otherwise and it is time. While `more` waits to be taken in, that time
+    /// has not come yet, within reason.
     pub(crate) fn publish(
         &mut self,
         running: Option<(&Speaker, &Plan, &Peers)>,
         problems: Vec<String>,
+        more: bool,
     ) {
         let begun = Instant::now();
         if !self.changed || begun < self.next {
             return;
         }
+        let latest = *self.latest.get_or_insert(begun + FLOOD);
+        if more && begun < latest {
+            return;
+        }
+        self.latest = None;
         let old = self.view.borrow().clone();
         let mut view = View {
             complete: running.is_some_and(|(speaker, ..)| speaker.is_complete()),
@@ -109,33 +125,62 @@ impl Publisher {
     }
 
     fn update_routes(&mut self, view: &mut View, speaker: &Speaker, plan: &Plan, peers: &Peers) {
-        let selected = std::mem::take(&mut self.selected);
+        let mut selected = std::mem::take(&mut self.selected);
         if selected.is_empty() {
             return;
         }
-        let routes = Arc::make_mut(&mut view.routes);
-        // Many prefixes have the same next hops.
+        selected.sort_unstable();
+        selected.dedup();
+        let (mut added, mut removed) = (Vec::new(), Vec::new());
+        // Many prefixes have the same next hops, those beside each other above all.
         let mut known: HashMap<Vec<(PeerId, IpAddr)>, Route> = HashMap::new();
+        let mut last: Option<(Vec<(PeerId, IpAddr)>, Route)> = None;
         for prefix in selected {
-            let next_hops: Vec<(PeerId, IpAddr)> = next_hops(speaker.selected(&prefix)).collect();
-            if next_hops.is_empty() {
-                routes.remove(&prefix);
+            let paths = speaker.selected(&prefix);
+            if let Some((same, route)) = &last
+                && next_hops(paths).eq(same.iter().copied())
+            {
+                added.push((prefix, route.clone()));
                 continue;
             }
-            let route = known.entry(next_hops).or_insert_with_key(|next_hops| {
-                let next_hops = next_hops.iter().map(|(from, address)| {
-                    let peer = peers.address(*from);
-                    let peer = peer.and_then(|address| plan.peers.get(&address));
-                    NextHop {
-                        address: *address,
-                        from: peer.map_or_else(|| "".into(), |peer| self.name(*from, peer)),
-                    }
-                });
-                Route {
-                    next_hops: next_hops.collect(),
+            let next_hops: Vec<(PeerId, IpAddr)> = next_hops(paths).collect();
+            if next_hops.is_empty() {
+                removed.push(prefix);
+                continue;
+            }
+            let route = match known.get(&next_hops) {
+                Some(route) => route.clone(),
+                None => {
+                    let route = self.route(&next_hops, plan, peers);
+                    known.insert(next_hops.clone(), route.clone());
+                    route
                 }
-            });
-            routes.insert(prefix, route.clone());
+            };
+            added.push((prefix, route.clone()));
+            last = Some((next_hops, route));
+        }
+        let routes = Arc::make_mut(&mut view.routes);
+        for prefix in removed {
+            routes.remove(&prefix);
+        }
+        if added.len() > routes.len() / MERGED {
+            routes.append(&mut added.into_iter().collect());
+        } else {
+            routes.extend(added);
+        }
+    }
+
+    fn route(&mut self, next_hops: &[(PeerId, IpAddr)], plan: &Plan, peers: &Peers) -> Route {
+        let next_hops = next_hops.iter().map(|(from, address)| {
+            let peer = peers.address(*from);
+            let peer = peer.and_then(|address| plan.peers.get(&address));
+            NextHop {
+                address: *address,
+                from: peer.map_or_else(|| "".into(), |peer| self.name(*from, peer)),
+            }
+        });
+        Route {
+            next_hops: next_hops.collect(),
         }
     }
 

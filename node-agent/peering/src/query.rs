@@ -13,7 +13,7 @@ pub struct Queries(pub(crate) mpsc::Sender<Query>);
 /// What can be asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Question {
-    Routes,
+    Routes(Option<IpNet>),
     Received(IpAddr),
     Advertised(IpAddr),
 }
@@ -58,11 +58,11 @@ pub struct Path {
 }
 
 impl Queries {
-    /// The paths to each prefix that has a selected one: those that can be used, best first.
+    /// The paths to each prefix that has a selected one, or to one alone: those that can be used, best first.
     ///
     /// `None` if there is no speaker.
-    pub async fn routes(&self) -> Option<Vec<Path>> {
-        self.ask(Question::Routes).await
+    pub async fn routes(&self, prefix: Option<IpNet>) -> Option<Vec<Path>> {
+        self.ask(Question::Routes(prefix)).await
     }
 
     /// What a BGP peer has announced, accepted or not. `None` if there is none with this address.

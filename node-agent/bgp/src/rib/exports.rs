@@ -117,8 +117,8 @@ impl Exports {
             let mut packer = Packer::new(Arc::clone(&view.members), &self.hashing);
             let all = view.export.add_path.is_some();
             let changed = changes.iter().filter(|change| change.best || all);
-            let prefixes = changed.map(|change| change.prefix);
-            view.update(table, prefixes, &self.hashing, |delta| packer.change(delta));
+            let places = changed.map(Change::place);
+            view.update(table, places, &self.hashing, |delta| packer.change(delta));
             emissions.extend(packer.finish(view.export.family));
         }
         emissions

@@ -4,12 +4,16 @@
 //! for each prefix and no allocation but the map's own growth; attributes are interned once for all prefixes of an
 //! UPDATE. Nothing is decided on the way: what is withdrawn and announced again before the next [`Table::decide`] was
 //! never gone.
+//!
+//! The entries are in one array, about in the order in which they came. What goes over many of them, as a decision
+//! after a feed does, remembers their places there, and so goes straight through memory.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr};
 use std::num::NonZeroU16;
 use std::sync::Arc;
 
+use indexmap::IndexMap;
 use ipnet::IpNet;
 
 use super::Hashing;
@@ -25,9 +29,16 @@ use crate::route::{Attributes, Family, Nlri, Update};
 pub struct Table {
     pub(super) us: Speaker,
     pub(super) peers: HashMap<PeerId, Known, Hashing>,
-    pub(super) routes: HashMap<IpNet, Entry, Hashing>,
+    pub(super) routes: IndexMap<IpNet, Entry, Hashing>,
     pub(super) shared: Interner,
-    pub(super) dirty: Vec<IpNet>,
+    pub(super) dirty: Vec<Place>,
+}
+
+/// A prefix, and where its entry is unless one that was removed has moved it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Place {
+    pub prefix: IpNet,
+    index: usize,
 }
 
 /// A prefix that has other paths than before.
@@ -37,6 +48,16 @@ pub struct Change {
     pub prefix: IpNet,
     /// Whether the selected paths are others; if not, it's only what ADD-PATH sends besides them.
     pub best: bool,
+    index: usize,
+}
+
+impl Change {
+    pub(super) fn place(&self) -> Place {
+        Place {
+            prefix: self.prefix,
+            index: self.index,
+        }
+    }
 }
 
 impl Table {
@@ -46,7 +67,7 @@ impl Table {
         Self {
             us,
             peers: HashMap::with_hasher(hashing.clone()),
-            routes: HashMap::with_hasher(hashing.clone()),
+            routes: IndexMap::with_hasher(hashing.clone()),
             shared: Interner::new(hashing),
             dirty: Vec::new(),
         }
@@ -131,10 +152,10 @@ impl Table {
     /// Lets the next decision look again at all paths whose next hop is one of these, because what `decide` is told of
     /// their cost has changed.
     pub fn next_hops_changed(&mut self, mut changed: impl FnMut(IpAddr) -> bool) {
-        for (prefix, entry) in &mut self.routes {
+        for (index, (prefix, entry)) in self.routes.iter_mut().enumerate() {
             let mut accepted = entry.paths().iter().filter_map(Path::accepted);
             if accepted.any(|attributes| changed(attributes.next_hop)) {
-                mark(&mut self.dirty, entry, prefix);
+                mark(&mut self.dirty, entry, prefix, index);
             }
         }
     }
@@ -152,16 +173,24 @@ impl Table {
     /// a BGP peer has announced; `None` if it is unreachable, or is this speaker itself.
     pub fn decide(&mut self, mut cost: impl FnMut(PeerId, IpAddr) -> Option<u32>) -> Vec<Change> {
         let mut changes = Vec::with_capacity(self.dirty.len());
-        for prefix in std::mem::take(&mut self.dirty) {
-            let Some(entry) = self.routes.get_mut(&prefix) else {
+        for place in std::mem::take(&mut self.dirty) {
+            let Some(index) = self.find(place) else {
+                continue;
+            };
+            let Some((_, entry)) = self.routes.get_index_mut(index) else {
                 continue;
             };
             let (us, peers) = (&self.us, &self.peers);
             let facts = |path: &Path| facts(us, peers, path, &mut cost);
             let best = entry.decide(facts, us.multipath);
-            changes.push(Change { prefix, best });
+            let prefix = place.prefix;
+            changes.push(Change {
+                prefix,
+                best,
+                index,
+            });
             if entry.paths().is_empty() {
-                self.routes.remove(&prefix);
+                self.routes.swap_remove_index(index);
             }
         }
         changes
@@ -175,6 +204,19 @@ impl Table {
     /// All paths to a prefix that can be used as of the last decision, the best one first.
     pub fn eligible(&self, prefix: &IpNet) -> &[Path] {
         self.routes.get(prefix).map_or(&[], Entry::eligible)
+    }
+
+    /// All paths to a prefix, in order as of the last decision.
+    pub(super) fn entry(&self, place: Place) -> Option<&Entry> {
+        let (_, entry) = self.routes.get_index(self.find(place)?)?;
+        Some(entry)
+    }
+
+    fn find(&self, Place { prefix, index }: Place) -> Option<usize> {
+        match self.routes.get_index(index) {
+            Some((there, _)) if *there == prefix => Some(index),
+            _ => self.routes.get_index_of(&prefix),
+        }
     }
 
     /// The Loc-RIB: prefixes that have a selected path, and all their selected paths, in no order.
@@ -220,8 +262,9 @@ impl Table {
     }
 
     /// All prefixes of which there are paths, in no order.
-    pub(super) fn prefixes(&self) -> impl Iterator<Item = IpNet> {
-        self.routes.keys().copied()
+    pub(super) fn places(&self) -> impl Iterator<Item = Place> {
+        let prefixes = self.routes.keys().copied().enumerate();
+        prefixes.map(|(index, prefix)| Place { prefix, index })
     }
 
     fn announce(
@@ -234,6 +277,7 @@ impl Table {
         let entry = self.routes.entry(nlri.prefix);
         let family = Family::of(&nlri.prefix);
         let mut known = self.peers.get_mut(&from);
+        let index = entry.index();
         let entry = entry.or_default();
         let at = entry.find(from, nlri.path_id);
         if at.is_none()
@@ -244,7 +288,7 @@ impl Table {
                 .for_each(|one| self.shared.release(one));
             if entry.paths().is_empty() {
                 // Else an entry without paths would stay: only `decide` removes those.
-                mark(&mut self.dirty, entry, &nlri.prefix);
+                mark(&mut self.dirty, entry, &nlri.prefix, index);
             }
             return Some(event);
         }
@@ -259,7 +303,7 @@ impl Table {
         };
         let set = entry.set(at, path);
         if !matches!(set, Set::Confirmed(_)) {
-            mark(&mut self.dirty, entry, &nlri.prefix);
+            mark(&mut self.dirty, entry, &nlri.prefix, index);
         }
         let old = match set {
             Set::Added => None,
@@ -278,13 +322,13 @@ impl Table {
     }
 
     fn withdraw(&mut self, from: PeerId, nlri: &Nlri) {
-        let Some(entry) = self.routes.get_mut(&nlri.prefix) else {
+        let Some((index, _, entry)) = self.routes.get_full_mut(&nlri.prefix) else {
             return;
         };
         let Some(path) = entry.find(from, nlri.path_id).and_then(|at| entry.take(at)) else {
             return;
         };
-        mark(&mut self.dirty, entry, &nlri.prefix);
+        mark(&mut self.dirty, entry, &nlri.prefix, index);
         if let Some(known) = self.peers.get_mut(&from) {
             let count = known.count(Family::of(&nlri.prefix));
             count.routes -= 1;
@@ -308,8 +352,10 @@ impl Table {
         if count.routes == 0 {
             return;
         }
-        let of_family = |(prefix, _): &(&IpNet, &mut Entry)| Family::of(prefix) == family;
-        for (prefix, entry) in self.routes.iter_mut().filter(of_family) {
+        for (index, (prefix, entry)) in self.routes.iter_mut().enumerate() {
+            if Family::of(prefix) != family {
+                continue;
+            }
             let mut at = 0;
             while let Some(path) = entry.paths_mut().get_mut(at) {
                 let (was_stale, was_refused) = (path.is_stale(), path.accepted.is_none());
@@ -326,11 +372,11 @@ impl Table {
                     Fate::Same => at += 1,
                     Fate::Changed => {
                         entry.touch(at);
-                        mark(&mut self.dirty, entry, prefix);
+                        mark(&mut self.dirty, entry, prefix, index);
                         at += 1;
                     }
                     Fate::Gone => {
-                        mark(&mut self.dirty, entry, prefix);
+                        mark(&mut self.dirty, entry, prefix, index);
                         if let Some(path) = entry.take(at) {
                             count.routes -= 1;
                             count.stale -= usize::from(path.is_stale());
@@ -351,9 +397,10 @@ pub(super) enum Fate {
     Gone,
 }
 
-fn mark(dirty: &mut Vec<IpNet>, entry: &mut Entry, prefix: &IpNet) {
+fn mark(dirty: &mut Vec<Place>, entry: &mut Entry, prefix: &IpNet, index: usize) {
     if !std::mem::replace(&mut entry.dirty, true) {
-        dirty.push(*prefix);
+        let prefix = *prefix;
+        dirty.push(Place { prefix, index });
     }
 }
 

@@ -15,7 +15,7 @@ use super::advertise::{self, Export};
 use super::entry::Path;
 use super::intern::Interner;
 use super::peer::PeerId;
-use super::table::Table;
+use super::table::{Place, Table};
 use crate::policy::Edits;
 use crate::route::{Attributes, Family, Nlri};
 
@@ -63,7 +63,7 @@ impl View {
             counts: HashMap::with_hasher(hashing.clone()),
             shared: Interner::new(hashing.clone()),
         };
-        view.update(table, table.prefixes(), hashing, |_| {});
+        view.update(table, table.places(), hashing, |_| {});
         view
     }
 
@@ -71,7 +71,7 @@ impl View {
     pub(super) fn update(
         &mut self,
         table: &Table,
-        prefixes: impl Iterator<Item = IpNet>,
+        places: impl Iterator<Item = Place>,
         hashing: &Hashing,
         mut changed: impl FnMut(Delta),
     ) {
@@ -81,8 +81,9 @@ impl View {
             shared: &mut self.shared,
             known: HashMap::with_hasher(hashing.clone()),
         };
-        for prefix in prefixes.filter(|prefix| Family::of(prefix) == self.export.family) {
-            let new = rewriting.told(&prefix);
+        for place in places.filter(|place| Family::of(&place.prefix) == self.export.family) {
+            let prefix = place.prefix;
+            let new = rewriting.told(place);
             self.count += new.len();
             for path in &new {
                 *self.counts.entry(path.from).or_default() += 1;
@@ -172,17 +173,20 @@ struct Rewriting<'a> {
 }
 
 impl Rewriting<'_> {
-    fn told(&mut self, prefix: &IpNet) -> Paths {
-        let table = self.table;
+    fn told(&mut self, place: Place) -> Paths {
+        let Some(entry) = self.table.entry(place) else {
+            return Paths::new();
+        };
+        let prefix = &place.prefix;
         let Some(limit) = self.export.add_path else {
-            let best = table.best(prefix).first();
+            let best = entry.chosen().first();
             let told = best.and_then(|path| self.path(prefix, path));
             return told
                 .map(|path| Sent { path_id: 0, ..path })
                 .into_iter()
                 .collect();
         };
-        let eligible = table.eligible(prefix).iter();
+        let eligible = entry.eligible().iter();
         let told = eligible.filter_map(|path| self.path(prefix, path));
         let mut told: Paths = told.take(limit.get().into()).collect();
         told.sort_unstable_by_key(|path| path.path_id);

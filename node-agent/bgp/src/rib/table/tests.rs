@@ -456,7 +456,7 @@ proptest! {
                     told.retain(|(peer, _), _| *peer != from);
                 }
                 Event::Decide => {
-                    let dirty = one.dirty.clone();
+                    let dirty: Vec<IpNet> = one.dirty.iter().map(|place| place.prefix).collect();
                     let listed = one.decide(near);
                     let after = chosen(&one);
                     for prefix in PREFIXES {

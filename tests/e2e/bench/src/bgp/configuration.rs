@@ -45,11 +45,11 @@ pub fn frr(peers: usize, reflect: bool) -> String {
     for number in 0..peers {
         let _ = writeln!(text, " neighbor {} peer-group nodes", address(number));
     }
-    text.push_str(" address-family ipv4 unicast\n  neighbor nodes activate\n");
+    text.push_str(" address-family ipv4 unicast\n");
     if reflect {
         text.push_str("  neighbor nodes route-reflector-client\n");
     }
-    text.push_str(" exit-address-family\nexit\n");
+    text.push_str("  neighbor nodes activate\n exit-address-family\nexit\n");
     text
 }
 

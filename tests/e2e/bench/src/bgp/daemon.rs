@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::Duration;
 
-use anyhow::{Context, bail};
+use anyhow::{Context, bail, ensure};
 use ipnet::IpNet;
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, Lines};
@@ -17,6 +17,8 @@ use super::configuration;
 use crate::process::resident;
 
 const PATIENCE: Duration = Duration::from_secs(120);
+/// The bgpd of FRR answers while it still reads its configuration, and what it reads then ends sessions.
+const FRR_READS: Duration = Duration::from_secs(3);
 
 /// Which.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -130,6 +132,9 @@ impl Running {
             }
             sleep(Duration::from_millis(50)).await;
         }
+        if daemon == Daemon::Frr {
+            sleep(FRR_READS).await;
+        }
         Ok(running)
     }
 
@@ -144,22 +149,38 @@ impl Running {
         Ok(resident(pid)? * 1024.0)
     }
 
-    /// Waits until it has selected a path to each of so many prefixes, of which this is the last to come.
-    pub async fn wait(&mut self, count: usize, last: IpNet) -> anyhow::Result<()> {
-        let pace = match self.line {
-            // Starting a program takes the time of the daemon.
-            Line::Program(_) => Duration::from_millis(20),
-            _ => Duration::from_millis(1),
-        };
+    /// Waits until it has selected a path to this prefix.
+    pub async fn wait_for(&mut self, prefix: IpNet) -> anyhow::Result<()> {
         let begun = Instant::now();
-        while !(self.has(last).await? && self.count().await? == count) {
+        while !self.has(prefix).await? {
+            if begun.elapsed() > PATIENCE {
+                bail!("{:?} has no path to {prefix}", self.daemon);
+            }
+            sleep(self.pace()).await;
+        }
+        Ok(())
+    }
+
+    /// Waits until it has so many prefixes.
+    pub async fn wait_for_all(&mut self, count: usize) -> anyhow::Result<()> {
+        let begun = Instant::now();
+        while self.count().await? != count {
             if begun.elapsed() > PATIENCE {
                 let has = self.count().await?;
                 bail!("{:?} has {has} prefixes, not {count}", self.daemon);
             }
-            sleep(pace).await;
+            sleep(self.pace()).await;
         }
         Ok(())
+    }
+
+    /// How long to wait between two questions.
+    fn pace(&self) -> Duration {
+        match self.line {
+            // Starting a program takes the time of the daemon.
+            Line::Program(_) => Duration::from_millis(20),
+            _ => Duration::from_millis(1),
+        }
     }
 
     async fn count(&mut self) -> anyhow::Result<usize> {
@@ -266,7 +287,7 @@ async fn answer(
     let mut bytes = [0; 64 << 10];
     while !complete(&text) {
         let read = stream.read(&mut bytes).await?;
-        anyhow::ensure!(read > 0, "the daemon has closed its socket after {text:?}");
+        ensure!(read > 0, "the daemon has closed its socket after {text:?}");
         text.push_str(&String::from_utf8_lossy(&bytes[..read]));
     }
     Ok(text)

@@ -1,5 +1,6 @@
 //! One BGP peer says very much: how long until all is in the table, and what it costs in memory.
 
+use anyhow::Context;
 use tokio::time::Instant;
 
 use super::daemon::{Daemon, Running};
@@ -29,7 +30,8 @@ pub async fn run(rounds: usize) -> anyhow::Result<Section> {
         for round in 0..rounds {
             progress(&format!("bgp: {size} prefixes, round {} of {rounds}", round + 1));
             for (daemon, samples) in ALL.into_iter().zip(&mut samples) {
-                samples.push(measure(daemon, size, &feed).await?);
+                let sample = measure(daemon, size, &feed).await;
+                samples.push(sample.with_context(|| format!("{daemon:?}"))?);
             }
         }
         rows.extend(self::rows(size, &samples));
@@ -49,8 +51,10 @@ async fn measure(daemon: Daemon, size: usize, feed: &[u8]) -> anyhow::Result<Sam
         peer.send(feed).await?;
         peer.send(&messages::end_of_rib()).await?;
     }
-    running.wait(size, messages::prefix(size - 1)).await?;
+    // Prefixes come in order.
+    running.wait_for(messages::prefix(size - 1)).await?;
     let time = begun.elapsed().as_secs_f64() * 1e3;
+    running.wait_for_all(size).await?;
     let memory = (running.resident()? - before) / size as f64;
     running.stop().await?;
     Ok(Sample { time, memory })

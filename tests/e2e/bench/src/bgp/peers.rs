@@ -7,15 +7,15 @@ use anyhow::{Context, bail, ensure};
 use futures::{StreamExt, TryStreamExt, stream};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 use weft_bgp::route::Update;
 use weft_bgp::wire::{Framer, Kind, MAX, decode};
 
 use super::messages::{self, RECEIVE};
 use super::{DAEMON, address};
 
-const PATIENCE: Duration = Duration::from_secs(120);
-/// How many connect at the same time: daemons let few wait.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// How many connect at the same time. BIRD lets eight wait, and who comes beyond that tries again a second later.
 const TOGETHER: usize = 4;
 
 /// One of them, with its session.
@@ -26,37 +26,38 @@ pub struct Peer {
 
 /// Sessions of so many, all established, in the order of their numbers.
 pub async fn connect(count: usize) -> anyhow::Result<Vec<Peer>> {
-    let connecting = (0..count).map(|number| async move {
-        let connected = timeout(PATIENCE, Peer::connect(address(number))).await;
-        connected.with_context(|| format!("peer {number} gets no connection"))?
-    });
-    let peers: Vec<Peer> = stream::iter(connecting)
+    stream::iter(0..count)
+        .map(|number| Peer::connect(address(number)))
         .buffered(TOGETHER)
         .try_collect()
-        .await?;
-    let establishing = peers.into_iter().enumerate().map(|(number, mut peer)| async move {
-        let established = timeout(PATIENCE, peer.establish(address(number))).await;
-        established.with_context(|| format!("peer {number} gets no session"))??;
-        anyhow::Ok(peer)
-    });
-    futures::future::try_join_all(establishing).await
+        .await
 }
 
 impl Peer {
+    /// Tries again while the daemon is not ready for it.
     async fn connect(own: Ipv4Addr) -> anyhow::Result<Self> {
+        let begun = Instant::now();
         loop {
-            let socket = TcpSocket::new_v4()?;
-            socket.set_reuseaddr(true)?;
-            socket.bind(SocketAddr::new(own.into(), 0))?;
-            match socket.connect(SocketAddr::new(DAEMON.into(), 179)).await {
-                Ok(stream) => {
-                    stream.set_nodelay(true)?;
-                    let framer = Framer::new(MAX);
-                    return Ok(Self { stream, framer });
+            match Self::try_connect(own).await {
+                Err(error) if begun.elapsed() > PATIENCE => {
+                    return Err(error).with_context(|| format!("peer {own} gets no session"));
                 }
                 Err(_) => sleep(Duration::from_millis(20)).await,
+                peer => return peer,
             }
         }
+    }
+
+    async fn try_connect(own: Ipv4Addr) -> anyhow::Result<Self> {
+        let socket = TcpSocket::new_v4()?;
+        socket.set_reuseaddr(true)?;
+        socket.bind(SocketAddr::new(own.into(), 0))?;
+        let stream = socket.connect(SocketAddr::new(DAEMON.into(), 179)).await?;
+        stream.set_nodelay(true)?;
+        let framer = Framer::new(MAX);
+        let mut peer = Self { stream, framer };
+        timeout(PATIENCE, peer.establish(own)).await??;
+        Ok(peer)
     }
 
     /// Says OPEN and KEEPALIVE, and hears both.
@@ -69,7 +70,15 @@ impl Peer {
 
     /// Sends this.
     pub async fn send(&mut self, bytes: &[u8]) -> anyhow::Result<()> {
-        self.stream.write_all(bytes).await?;
+        if let Err(error) = self.stream.write_all(bytes).await {
+            // It may have said why.
+            let why = loop {
+                if let Err(why) = self.next().await {
+                    break why;
+                }
+            };
+            return Err(why).context(error);
+        }
         Ok(())
     }
 

@@ -33,7 +33,8 @@ pub async fn run(rounds: usize) -> anyhow::Result<Section> {
     for round in 0..rounds {
         progress(&format!("bgp: {MANY} clients, round {} of {rounds}", round + 1));
         for (daemon, samples) in ALL.into_iter().zip(&mut samples) {
-            samples.push(measure(daemon).await?);
+            let sample = measure(daemon).await;
+                samples.push(sample.with_context(|| format!("{daemon:?}"))?);
         }
     }
     let [weft, bird, frr] = samples;

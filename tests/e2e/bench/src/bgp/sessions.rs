@@ -1,5 +1,6 @@
 //! Full mesh of a large cluster, seen from one node: a session with each other node, ten prefixes from each.
 
+use anyhow::Context;
 use tokio::time::Instant;
 
 use super::daemon::{Daemon, Running};
@@ -27,7 +28,8 @@ pub async fn run(rounds: usize) -> anyhow::Result<Section> {
     for round in 0..rounds {
         progress(&format!("bgp: {MANY} sessions, round {} of {rounds}", round + 1));
         for (daemon, samples) in ALL.into_iter().zip(&mut samples) {
-            samples.push(measure(daemon).await?);
+            let sample = measure(daemon).await;
+                samples.push(sample.with_context(|| format!("{daemon:?}"))?);
         }
     }
     Ok(Section {
@@ -48,8 +50,7 @@ async fn measure(daemon: Daemon) -> anyhow::Result<Sample> {
         peer.send(&messages::end_of_rib()).await
     });
     futures::future::try_join_all(telling).await?;
-    let last = messages::prefix(MANY * EACH - 1);
-    running.wait(MANY * EACH, last).await?;
+    running.wait_for_all(MANY * EACH).await?;
     let sample = Sample {
         established,
         converged: begun.elapsed().as_secs_f64() * 1e3,

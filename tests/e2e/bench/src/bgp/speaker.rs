@@ -46,9 +46,9 @@ fn speak(options: Options) -> anyhow::Result<()> {
     let handle = runtime.block_on(async { start(plan, None) });
     for line in std::io::stdin().lock().lines() {
         let prefix: IpNet = line?.trim().parse()?;
-        let routes = handle.view.borrow().routes.clone();
-        let has = u8::from(routes.contains_key(&prefix));
-        println!("{} {has}", routes.len());
+        let paths = runtime.block_on(handle.queries.routes(Some(prefix)));
+        let has = paths.is_some_and(|paths| paths.iter().any(|path| path.best));
+        println!("{} {}", handle.view.borrow().routes.len(), u8::from(has));
         std::io::stdout().flush()?;
     }
     Ok(())
