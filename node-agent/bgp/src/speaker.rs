@@ -295,12 +295,21 @@ impl Speaker {
             return;
         }
         let (reach, peers) = (&self.reach, &self.peers);
+        // Prefixes beside each other mostly have the same next hop.
+        let mut last = None;
         let changes = self.table.decide(|from, next_hop| {
+            if let Some((same, cost)) = last
+                && same == (from, next_hop)
+            {
+                return cost;
+            }
             // What would come back here leads nowhere.
             let own = peers
                 .get(&from)
                 .is_some_and(|slot| slot.config.is_own(next_hop));
-            reach.cost(next_hop).filter(|_| !own)
+            let cost = reach.cost(next_hop).filter(|_| !own);
+            last = Some(((from, next_hop), cost));
+            cost
         });
         for emission in self.exports.apply(&self.table, &changes) {
             self.emit(&emission, now);
