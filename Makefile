@@ -61,6 +61,10 @@ e2e: deps binaries ## One scenario on a real cluster: make e2e S=NAME. Its last 
 prove: deps binaries ## Random migrations with random faults, under traffic: make prove [RUNS=50] [SEED=1]
 	@$(SCENARIO) prove --runs $(or $(RUNS),50) --seed $(or $(SEED),1)
 
+.PHONY: naive
+naive: deps binaries ## What moving a cluster by hand loses, to compare with a migration.
+	@$(SCENARIO) naive
+
 .PHONY: e2e-list
 e2e-list: ## Name the scenarios.
 	@$(SCENARIO) list

@@ -33,7 +33,8 @@ pub fn router(bgp: &Handle) -> Router {
             "/bgp/routes/{address}/{length}",
             get(async move |Path((address, length)): Path<(IpAddr, u8)>| {
                 let prefix = IpNet::new(address, length);
-                let prefix = prefix.map_err(|error| (StatusCode::BAD_REQUEST, error.to_string()))?;
+                let prefix =
+                    prefix.map_err(|error| (StatusCode::BAD_REQUEST, error.to_string()))?;
                 answer(route.routes(Some(prefix.trunc())).await, NONE)
             }),
         )

@@ -76,7 +76,9 @@ fn apart<T: Send>(program: impl FnOnce() -> Result<T> + Send) -> Result<T> {
         let thread = scope.spawn(|| {
             unshare(CloneFlags::CLONE_NEWNET)?;
             run("ip", &["link", "set", "lo", "up"], "")?;
-            let wire = ["link", "add", UNDERLAY, "up", "type", "veth", "peer", "name", "wire"];
+            let wire = [
+                "link", "add", UNDERLAY, "up", "type", "veth", "peer", "name", "wire",
+            ];
             run("ip", &wire, "")?;
             run("ip", &["link", "set", "wire", "up"], "")?;
             program()

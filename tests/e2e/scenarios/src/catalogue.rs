@@ -9,8 +9,8 @@ use weft_e2e::{Cluster, ClusterSpec};
 
 use crate::{
     agents, apiserver, badinput, bgppeers, churn, config, connectivity, drift, encapsulation,
-    families, foreign, hostport, mesh, migrate, mtu, nodes, operator, pods, prove, routed, routers,
-    uninstall,
+    families, foreign, hostport, mesh, migrate, mtu, naive, nodes, operator, pods, prove, routed,
+    routers, uninstall,
 };
 use weft_scenarios::stage::Stage;
 use weft_scenarios::traffic::Volume;
@@ -20,6 +20,7 @@ const PROOF: Volume = Volume {
     datagrams: 50_000,
     connections: 1_000,
     outside_to_pods: false,
+    balanced: true,
 };
 
 /// A cluster that scenarios share.
@@ -360,6 +361,18 @@ pub async fn prove(runs: u32, seed: u64) -> anyhow::Result<()> {
     let figures = prove::run(&stage, runs, seed, PROOF).await?;
     println!("{figures}");
     Bed::Racks.remove()?;
+    Ok(())
+}
+
+/// Moves a cluster by hand, on one of its own, and prints what that lost.
+///
+/// # Errors
+/// It could not be done.
+pub async fn naive() -> anyhow::Result<()> {
+    let stage = Stage::set(ClusterSpec::racks("naive")).await?;
+    let figures = naive::run(&stage).await;
+    Cluster::down("naive")?;
+    println!("{}", figures?);
     Ok(())
 }
 

@@ -18,6 +18,7 @@ pub async fn run(stage: &Stage) -> anyhow::Result<Value> {
                 datagrams: 2_000,
                 connections: 100,
                 outside_to_pods: true,
+                balanced: true,
             },
         )
         .await?;

@@ -20,6 +20,7 @@ mod look;
 mod mesh;
 mod migrate;
 mod mtu;
+mod naive;
 mod nodes;
 mod operator;
 mod pods;
@@ -61,6 +62,8 @@ enum Command {
         #[arg(long, default_value_t = 1)]
         seed: u64,
     },
+    /// Show what moving a cluster by hand loses, to compare.
+    Naive,
     /// Show what Weft does, and leave the cluster up.
     Demo {
         /// The mode to show.
@@ -99,6 +102,7 @@ fn main() -> ExitCode {
             Command::Run { name } => catalogue::run(&name).await,
             Command::All => catalogue::run_all().await,
             Command::Prove { runs, seed } => catalogue::prove(runs, seed).await,
+            Command::Naive => catalogue::naive().await,
             Command::Demo { migrate: true, .. } => demomigrate::run().await,
             Command::Demo {
                 mode: DemoMode::Overlay,

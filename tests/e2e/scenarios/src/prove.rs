@@ -5,9 +5,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use serde_json::{Value, json};
-use weft_scenarios::stage::Stage;
+use weft_scenarios::stage::{PATIENCE, Stage};
 use weft_scenarios::traffic::{self, Volume};
 
+use crate::nodes::{VICTIM, addresses_on};
 use crate::{look, migrate, operator, under};
 
 /// How many migrations the scenario runs; `make prove` runs more.
@@ -23,9 +24,10 @@ enum Fault {
     MindChanged,
     Edited,
     ApiDown,
+    PowerOff,
 }
 
-const FAULTS: [Fault; 7] = [
+const FAULTS: [Fault; 8] = [
     Fault::Nothing,
     Fault::OperatorKilled,
     Fault::AgentKilled,
@@ -33,6 +35,7 @@ const FAULTS: [Fault; 7] = [
     Fault::MindChanged,
     Fault::Edited,
     Fault::ApiDown,
+    Fault::PowerOff,
 ];
 
 /// Random numbers (SplitMix64).
@@ -78,6 +81,14 @@ impl Choice {
             node: random.of(&["node1", "node2", "node3"]),
         }
     }
+
+    /// The mode that it ends in.
+    fn ends_in(&self) -> &'static str {
+        match self.fault {
+            Fault::MindChanged => self.from,
+            _ => self.to,
+        }
+    }
 }
 
 /// A handful, as one of the scenarios.
@@ -92,18 +103,37 @@ pub async fn some(stage: &Stage) -> anyhow::Result<Value> {
 pub async fn run(stage: &Stage, runs: u32, seed: u64, volume: Volume) -> anyhow::Result<Value> {
     let mut random = Random(seed);
     let (mut mode, mut sent) = ("BGP", 0);
+    // Routers keep the routes of a node that died without a word (long-lived graceful restart), until it tells its own.
+    let mut kept = false;
     let start = Instant::now();
     for number in 1..=runs {
         let choice = Choice::new(&mut random, mode);
         println!("{number}/{runs} (seed {seed}): {choice:?}");
         let begin = Instant::now();
-        let outcome = under::under(stage, volume.in_every_mode(), &[], async || {
-            one(stage, &choice).await
-        });
         let what = || format!("migration {number} of seed {seed}: {choice:?}");
-        let (ended, reports) = outcome.await.with_context(what)?;
-        traffic::assert_lossless(&reports).with_context(what)?;
-        sent += under::sent(&reports);
+        let dies = choice.fault == Fault::PowerOff;
+        kept |= dies;
+        let (dead, lost) = match dies {
+            true => (&[VICTIM][..], addresses_on(stage, VICTIM).await?),
+            false => (&[][..], Vec::new()),
+        };
+        let outcome = under::under(stage, volume.in_every_mode(), dead, async || {
+            one(stage, &choice).await?;
+            if kept {
+                migrate::exact_nodes(stage, choice.ends_in()).await
+            } else {
+                migrate::exact(stage, choice.ends_in()).await
+            }
+        });
+        let ((), reports) = outcome.await.with_context(what)?;
+        let ended = choice.ends_in();
+        kept &= ended != "BGP";
+        if dies {
+            sent += under::assert_others_lossless(&reports, &lost).with_context(what)?;
+        } else {
+            traffic::assert_lossless(&reports).with_context(what)?;
+            sent += under::sent(&reports);
+        }
         println!(
             "  in {ended} after {} s, nothing lost",
             begin.elapsed().as_secs()
@@ -123,15 +153,14 @@ pub async fn run(stage: &Stage, runs: u32, seed: u64, volume: Volume) -> anyhow:
     }))
 }
 
-/// Gives the mode that it ended in.
-async fn one(stage: &Stage, choice: &Choice) -> anyhow::Result<&'static str> {
+/// Runs one to its end.
+async fn one(stage: &Stage, choice: &Choice) -> anyhow::Result<()> {
     let migration = json!({"waves": choice.waves, "bakeSeconds": choice.bake});
     let overlay = json!({"encapsulation": choice.encapsulation});
     stage
         .edit(&json!({"mode": choice.to, "migration": migration, "overlay": overlay}))
         .await?;
     tokio::time::sleep(choice.at).await;
-    let mut ends_in = choice.to;
     match choice.fault {
         Fault::Nothing => {}
         Fault::OperatorKilled => operator::kill(stage).await?,
@@ -148,7 +177,6 @@ async fn one(stage: &Stage, choice: &Choice) -> anyhow::Result<&'static str> {
             stage.edit(&json!({"migration": {"paused": false}})).await?;
         }
         Fault::MindChanged => {
-            ends_in = choice.from;
             stage.edit(&json!({"mode": choice.from})).await?;
         }
         Fault::Edited => {
@@ -160,8 +188,17 @@ async fn one(stage: &Stage, choice: &Choice) -> anyhow::Result<&'static str> {
             tokio::time::sleep(Duration::from_secs(20)).await;
             stage.cluster.start_api().await?;
         }
+        Fault::PowerOff => {
+            let node = stage.cluster.node(VICTIM)?;
+            node.power_off().await?;
+            tokio::time::sleep(Duration::from_secs(20)).await;
+            node.power_on().await?;
+            stage.cluster.wait_nodes(&[VICTIM], true, PATIENCE).await?;
+            stage
+                .cluster
+                .wait_rollout("default", "daemonset/server", PATIENCE)
+                .await?;
+        }
     }
-    stage.wait_ready(migrate::LIMIT).await?;
-    migrate::exact(stage, ends_in).await?;
-    Ok(ends_in)
+    stage.wait_ready(migrate::LIMIT).await
 }

@@ -18,6 +18,7 @@ use weft_load::plan::{Bulk, Dns, Exchange, Flow, Kind, Plan, Record, Size, Udp};
 use weft_load::report::Report;
 use weft_load::{CONTROL_PORT, PORT};
 
+use crate::balancer;
 use crate::stage::{NODE_PORT, SERVICE_PORT, Server, Stage};
 
 /// How much traffic.
@@ -29,6 +30,8 @@ pub struct Volume {
     pub connections: usize,
     /// The outside host talks to pods by their addresses, where routers know these.
     pub outside_to_pods: bool,
+    /// Some goes by the addresses of a load balancer.
+    pub balanced: bool,
 }
 
 impl Volume {
@@ -37,19 +40,23 @@ impl Volume {
         datagrams: 10_000,
         connections: 300,
         outside_to_pods: true,
+        balanced: false,
     };
     /// What the demo shows.
     pub const FULL: Self = Self {
         datagrams: 50_000,
         connections: 400,
         outside_to_pods: true,
+        balanced: false,
     };
 
-    /// The same, but for what works in one mode alone: hosts beyond the cluster know pods in mode BGP only.
+    /// The same while modes change: by a load balancer too, but without what works in one mode alone; hosts beyond the
+    /// cluster know pods in mode BGP only.
     #[must_use]
     pub fn in_every_mode(self) -> Self {
         Self {
             outside_to_pods: false,
+            balanced: true,
             ..self
         }
     }
@@ -105,6 +112,13 @@ impl Traffic {
             outside.extend(outside_to_pods(&servers, volume));
         }
         plans.push((outside_place(stage)?, outside));
+        if volume.balanced {
+            let addresses = balancer::set(stage).await?;
+            let share = volume.connections / 16 / plans.len() / addresses.len().max(1);
+            for (_, flows) in &mut plans {
+                flows.extend(to_balancer(&addresses, share));
+            }
+        }
         for (place, flows) in plans {
             traffic.clients.push(spawn(stage, place, flows)?);
         }
@@ -466,6 +480,22 @@ fn outside_to_pods(servers: &[Server], volume: Volume) -> Vec<Flow> {
         let tcp = Kind::Tcp(exchange(share));
         [("udp", udp), ("tcp", tcp)]
             .map(|(name, kind)| flow(format!("{name} {target}"), "outside to pod", target, kind))
+    });
+    flows.collect()
+}
+
+/// Through the addresses of a load balancer: connections that stay, and new ones.
+fn to_balancer(addresses: &[IpAddr], share: usize) -> Vec<Flow> {
+    let flows = addresses.iter().flat_map(|address| {
+        let target = SocketAddr::new(*address, SERVICE_PORT);
+        let kinds = [
+            ("held", Kind::Tcp(exchange(share))),
+            ("new", Kind::Connect(exchange(1))),
+        ];
+        kinds.map(|(name, kind)| {
+            let name = format!("{name} {target}");
+            flow(name, "to LoadBalancer", target, kind)
+        })
     });
     flows.collect()
 }

@@ -3,7 +3,8 @@
 use std::net::{IpAddr, SocketAddr};
 
 use anyhow::bail;
-use weft_load::report::{FlowReport, Report};
+use serde_json::{Value, json};
+use weft_load::report::{Counts, FlowReport, Report};
 use weft_scenarios::stage::Stage;
 use weft_scenarios::traffic::{self, Traffic, Volume};
 
@@ -116,4 +117,13 @@ pub fn assert_others_lossless(reports: &[Report], addresses: &[IpAddr]) -> anyho
 pub fn sent(reports: &[Report]) -> u64 {
     let flows = reports.iter().flat_map(|report| &report.flows);
     flows.map(|flow| flow.counts.sent).sum()
+}
+
+/// The delays of datagrams between pods: the worst of all flows, in microseconds.
+pub fn delays(reports: &[Report]) -> Value {
+    let flows = reports.iter().flat_map(|report| &report.flows);
+    let between_pods = flows.filter(|flow| flow.group == "pod to pod, UDP");
+    let mut all = Counts::default();
+    between_pods.for_each(|flow| all.add(&flow.counts));
+    json!({"p99.9_us": all.rtt_p999_us, "longest_gap_us": all.longest_gap_us})
 }

@@ -55,8 +55,7 @@ pub fn frr(peers: usize, reflect: bool) -> String {
 
 /// Of GoBGP.
 pub fn gobgp(peers: usize, reflect: bool) -> String {
-    let mut text =
-        format!("[global.config]\nas = {ASN}\nrouter-id = \"{DAEMON}\"\nport = 179\n");
+    let mut text = format!("[global.config]\nas = {ASN}\nrouter-id = \"{DAEMON}\"\nport = 179\n");
     for number in 0..peers {
         let address = address(number);
         let _ = writeln!(

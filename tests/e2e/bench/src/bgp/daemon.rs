@@ -79,9 +79,14 @@ impl Running {
                 command.arg(&file).arg("-s").arg(directory.join("socket"));
             }
             Daemon::Frr => {
-                command.arg("/usr/lib/frr/bgpd").args(["--no_zebra", "--skip_runas"]);
+                command
+                    .arg("/usr/lib/frr/bgpd")
+                    .args(["--no_zebra", "--skip_runas"]);
                 command.args(["--vty_port", "0", "--limit-fds", "8192", "--config_file"]);
-                command.arg(&file).arg("--pid_file").arg(directory.join("pid"));
+                command
+                    .arg(&file)
+                    .arg("--pid_file")
+                    .arg(directory.join("pid"));
                 command.arg("--vty_socket").arg(&directory);
             }
             Daemon::GoBgp => {
@@ -128,7 +133,10 @@ impl Running {
         while let Err(error) = running.count().await {
             if begun.elapsed() > PATIENCE {
                 let log = std::fs::read_to_string(running.directory.join("output"));
-                bail!("{daemon:?} does not answer: {error:#} {}", log.unwrap_or_default());
+                bail!(
+                    "{daemon:?} does not answer: {error:#} {}",
+                    log.unwrap_or_default()
+                );
             }
             sleep(Duration::from_millis(50)).await;
         }
@@ -210,20 +218,28 @@ impl Running {
     async fn has(&mut self, prefix: IpNet) -> anyhow::Result<bool> {
         Ok(match self.daemon {
             Daemon::Weft => self.ask(&prefix.to_string()).await?.ends_with(" 1"),
-            Daemon::Bird => self.ask(&format!("show route {prefix}")).await?.contains(" * "),
+            Daemon::Bird => self
+                .ask(&format!("show route {prefix}"))
+                .await?
+                .contains(" * "),
             Daemon::Frr => {
                 let question = format!("show bgp ipv4 unicast {prefix} json");
                 let json: Value = serde_json::from_str(&self.ask(&question).await?)?;
                 json["paths"][0]["bestpath"]["overall"] == true
             }
-            Daemon::GoBgp => self.ask(&format!("global rib {prefix}")).await?.contains("*>"),
+            Daemon::GoBgp => self
+                .ask(&format!("global rib {prefix}"))
+                .await?
+                .contains("*>"),
         })
     }
 
     async fn ask(&mut self, question: &str) -> anyhow::Result<String> {
         match &mut self.line {
             Line::Pipe(questions, answers) => {
-                questions.write_all(format!("{question}\n").as_bytes()).await?;
+                questions
+                    .write_all(format!("{question}\n").as_bytes())
+                    .await?;
                 answers.next_line().await?.context("our speaker has ended")
             }
             Line::Socket(stream) if self.daemon == Daemon::Bird => {
@@ -262,7 +278,8 @@ async fn bird_answer(stream: &mut UnixStream) -> anyhow::Result<String> {
     answer(stream, |text| {
         let last = text.strip_suffix('\n').and_then(|text| text.lines().last());
         last.is_some_and(|line| {
-            line.len() >= 5 && line.as_bytes()[..4].iter().all(u8::is_ascii_digit)
+            line.len() >= 5
+                && line.as_bytes()[..4].iter().all(u8::is_ascii_digit)
                 && line.as_bytes()[4] == b' '
         })
     })

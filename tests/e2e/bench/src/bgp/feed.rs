@@ -28,7 +28,10 @@ pub async fn run(rounds: usize) -> anyhow::Result<Section> {
         let feed = messages::announce(0..size, address(0));
         let mut samples: [Vec<Sample>; 4] = Default::default();
         for round in 0..rounds {
-            progress(&format!("bgp: {size} prefixes, round {} of {rounds}", round + 1));
+            progress(&format!(
+                "bgp: {size} prefixes, round {} of {rounds}",
+                round + 1
+            ));
             for (daemon, samples) in ALL.into_iter().zip(&mut samples) {
                 let sample = measure(daemon, size, &feed).await;
                 samples.push(sample.with_context(|| format!("{daemon:?}"))?);

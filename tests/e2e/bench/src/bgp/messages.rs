@@ -69,7 +69,11 @@ pub fn announce(numbers: std::ops::Range<usize>, next_hop: Ipv4Addr) -> Vec<u8> 
     let all: Vec<usize> = numbers.collect();
     let updates = all.chunks(ALIKE).map(|numbers| {
         let group = u32::try_from(numbers[0] / ALIKE).unwrap_or_default();
-        let path = [64600 + group % 100, 65000 + group % 499, 4_200_000_000 + group];
+        let path = [
+            64600 + group % 100,
+            65000 + group % 499,
+            4_200_000_000 + group,
+        ];
         let attributes = Attributes {
             local_pref: Some(100),
             communities: vec![(64600 << 16) | (group & 0xffff)],
@@ -130,7 +134,14 @@ mod tests {
         while let Some(frame) = framer.pop().unwrap() {
             assert_eq!(frame.kind, Kind::Update);
             for update in decode(frame.body, &RECEIVE).unwrap().updates {
-                seen.extend(update.announced.unwrap().1.into_iter().map(|nlri| nlri.prefix));
+                seen.extend(
+                    update
+                        .announced
+                        .unwrap()
+                        .1
+                        .into_iter()
+                        .map(|nlri| nlri.prefix),
+                );
             }
         }
         assert_eq!(seen, (5..30).map(prefix).collect::<Vec<_>>());
@@ -139,11 +150,19 @@ mod tests {
     #[test]
     fn messages_have_the_lengths_of_their_types() {
         let mut framer = Framer::new(MAX);
-        for bytes in [open(Ipv4Addr::LOCALHOST), keepalive(), end_of_rib(), withdraw(3)] {
+        for bytes in [
+            open(Ipv4Addr::LOCALHOST),
+            keepalive(),
+            end_of_rib(),
+            withdraw(3),
+        ] {
             framer.push(&bytes);
         }
         let kinds: Vec<Kind> =
             std::iter::from_fn(|| framer.pop().unwrap().map(|frame| frame.kind)).collect();
-        assert_eq!(kinds, [Kind::Open, Kind::Keepalive, Kind::Update, Kind::Update]);
+        assert_eq!(
+            kinds,
+            [Kind::Open, Kind::Keepalive, Kind::Update, Kind::Update]
+        );
     }
 }

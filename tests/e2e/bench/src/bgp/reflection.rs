@@ -31,15 +31,24 @@ enum News {
 pub async fn run(rounds: usize) -> anyhow::Result<Section> {
     let mut samples: [Vec<f64>; 3] = Default::default();
     for round in 0..rounds {
-        progress(&format!("bgp: {MANY} clients, round {} of {rounds}", round + 1));
+        progress(&format!(
+            "bgp: {MANY} clients, round {} of {rounds}",
+            round + 1
+        ));
         for (daemon, samples) in ALL.into_iter().zip(&mut samples) {
             let sample = measure(daemon).await;
-                samples.push(sample.with_context(|| format!("{daemon:?}"))?);
+            samples.push(sample.with_context(|| format!("{daemon:?}"))?);
         }
     }
     let [weft, bird, frr] = samples;
     let row = |beside: &str, other: &[f64]| {
-        Row::new(format!("withdrawal:{beside}"), "ms", Sense::Less, &weft, other)
+        Row::new(
+            format!("withdrawal:{beside}"),
+            "ms",
+            Sense::Less,
+            &weft,
+            other,
+        )
     };
     Ok(Section {
         title: format!("BGP: a reflector with {MANY} clients, until the last one knows"),

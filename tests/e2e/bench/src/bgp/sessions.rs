@@ -26,10 +26,13 @@ struct Sample {
 pub async fn run(rounds: usize) -> anyhow::Result<Section> {
     let mut samples: [Vec<Sample>; 3] = Default::default();
     for round in 0..rounds {
-        progress(&format!("bgp: {MANY} sessions, round {} of {rounds}", round + 1));
+        progress(&format!(
+            "bgp: {MANY} sessions, round {} of {rounds}",
+            round + 1
+        ));
         for (daemon, samples) in ALL.into_iter().zip(&mut samples) {
             let sample = measure(daemon).await;
-                samples.push(sample.with_context(|| format!("{daemon:?}"))?);
+            samples.push(sample.with_context(|| format!("{daemon:?}"))?);
         }
     }
     Ok(Section {
@@ -43,12 +46,15 @@ async fn measure(daemon: Daemon) -> anyhow::Result<Sample> {
     let begun = Instant::now();
     let mut peers = peers::connect(MANY).await?;
     let established = begun.elapsed().as_secs_f64() * 1e3;
-    let telling = peers.iter_mut().enumerate().map(|(number, peer)| async move {
-        let own = number * EACH..(number + 1) * EACH;
-        let all = messages::announce(own, address(number));
-        peer.send(&all).await?;
-        peer.send(&messages::end_of_rib()).await
-    });
+    let telling = peers
+        .iter_mut()
+        .enumerate()
+        .map(|(number, peer)| async move {
+            let own = number * EACH..(number + 1) * EACH;
+            let all = messages::announce(own, address(number));
+            peer.send(&all).await?;
+            peer.send(&messages::end_of_rib()).await
+        });
     futures::future::try_join_all(telling).await?;
     running.wait_for_all(MANY * EACH).await?;
     let sample = Sample {
@@ -66,13 +72,23 @@ fn rows([weft, bird, frr]: &[Vec<Sample>; 3]) -> Vec<Row> {
     };
     let mut rows = Vec::new();
     for (name, unit, get) in [
-        ("established", "ms", (|one| one.established) as fn(&Sample) -> f64),
+        (
+            "established",
+            "ms",
+            (|one| one.established) as fn(&Sample) -> f64,
+        ),
         ("converged", "ms", |one| one.converged),
         ("memory", "MiB", |one| one.memory),
     ] {
         for (beside, other) in [("BIRD", bird), ("FRR", frr)] {
             let (weft, other) = (column(weft, get), column(other, get));
-            rows.push(Row::new(format!("{name}:{beside}"), unit, Sense::Less, &weft, &other));
+            rows.push(Row::new(
+                format!("{name}:{beside}"),
+                unit,
+                Sense::Less,
+                &weft,
+                &other,
+            ));
         }
     }
     rows

@@ -33,7 +33,9 @@ pub fn run(options: Options) -> anyhow::Result<()> {
     // A thread that runs tasks can't start a runtime of several.
     std::thread::scope(|scope| {
         let speaking = scope.spawn(|| speak(options));
-        speaking.join().map_err(|_| anyhow::anyhow!("it panicked"))?
+        speaking
+            .join()
+            .map_err(|_| anyhow::anyhow!("it panicked"))?
     })
 }
 
