@@ -78,6 +78,6 @@ test: lint unit e2e-all ## All tests. Exits non-zero on any failure.
 	@echo "all tests passed"
 
 .PHONY: bench
-bench: deps binaries ## Ratios, measured side by side, in 12 minutes: make bench [ROUNDS=5] [FIGURES=...]
+bench: deps binaries ## Ratios, measured side by side, in 15 minutes: make bench [ROUNDS=5] [FIGURES=...]
 	@cargo build --quiet --release --locked -p weft-kernel --example program_peers
 	@$(BENCH) --rounds $(or $(ROUNDS),5) $(FIGURES)

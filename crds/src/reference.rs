@@ -6,7 +6,7 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
     CustomResourceDefinition, JSONSchemaProps, JSONSchemaPropsOrArray,
 };
 
-use crate::definitions;
+use crate::{definitions, schema};
 
 const INTRODUCTION: &str = "\
 # NetworkConfig
@@ -73,7 +73,9 @@ fn section(path: &str, schema: &JSONSchemaProps, page: &mut String) {
             (None, true) => "required".into(),
             _ => String::new(),
         };
-        let text = one_line(property.description.as_deref().unwrap_or_default());
+        let text = property.description.as_deref().unwrap_or_default();
+        let said = schema::default_sentence(property).unwrap_or_default();
+        let text = one_line(text.strip_suffix(&said).unwrap_or(text));
         let limits = limits(property);
         line(
             page,

@@ -23,6 +23,18 @@ pub struct Waits {
     pub patience: Duration,
 }
 
+impl Waits {
+    /// Those of a real cluster: packets under way have arrived by then, and nodes that a report is late from have sent it.
+    pub const REAL: Self = Self {
+        drain: Duration::from_secs(5),
+        patience: Duration::from_secs(30),
+    };
+}
+
+/// From accepting larger packets until they are sent, where nodes don't say so one by one: longer than it takes for
+/// all of them to hear of it.
+pub const RAISE_AFTER: Duration = Duration::from_secs(15);
+
 /// Since when. It may be lost: then waiting begins anew. Durations are on a monotonic clock.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub struct Timers {

@@ -20,7 +20,7 @@ mod state;
 mod waves;
 mod wish;
 
-pub use advance::{Advance, Standing, Timers, Waits, advance};
+pub use advance::{Advance, RAISE_AFTER, Standing, Timers, Waits, advance};
 pub use facts::{Fact, Trials};
 pub use orders::{Node, Orders, orders};
 pub use state::{Failure, Migration, Mode, Phase, State};

@@ -2,14 +2,14 @@
 
 use serde::Serialize;
 use weft_crds::MigrationSettings;
-use weft_migration::Phase;
+use weft_migration::{Phase, RAISE_AFTER, Waits};
 
 use super::Sizes;
 
-/// Until packets under way have arrived, in seconds: what the operator waits for in phases LowerMTU and Confirm.
-const DRAIN: u64 = 5;
-/// From accepting larger packets until they are sent, in seconds: what the agents wait for.
-const RAISE: u64 = 15;
+/// What the operator waits for in phases LowerMTU and Confirm, in seconds.
+const DRAIN: u64 = Waits::REAL.drain.as_secs();
+/// What the agents wait for, in seconds.
+const RAISE: u64 = RAISE_AFTER.as_secs();
 
 /// How long a migration takes.
 #[derive(Debug, PartialEq, Eq, Serialize)]

@@ -7,12 +7,11 @@ use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use weft_crds::Mode;
+use weft_migration::RAISE_AFTER;
 
 use crate::cluster::{Cluster, Config, Endpoint};
 use crate::mode;
 
-/// From accepting larger packets to sending them: longer than it takes for all nodes to hear of it.
-const RAISE_AFTER: Duration = Duration::from_secs(15);
 /// From sending smaller packets to accepting only these: until all nodes have heard of it, and the
 /// larger ones in flight have arrived.
 const LOWER_AFTER: Duration = Duration::from_secs(15);

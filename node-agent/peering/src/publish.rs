@@ -23,6 +23,9 @@ const PACE: Duration = Duration::from_millis(20);
 
 /// For how long a view waits at the most while more and more comes.
 const FLOOD: Duration = Duration::from_millis(200);
+/// More prefixes than these, waiting for a view, are a flood: it waits until none has come for [`QUIET`].
+const MANY: usize = 1000;
+const QUIET: Duration = Duration::from_millis(5);
 
 /// From this part of all routes on it is quicker to merge others into them than to look for the place of each.
 const MERGED: usize = 16;
@@ -38,18 +41,22 @@ pub(crate) struct Publisher {
     next: Instant,
     /// When it has to be made, whatever else waits.
     latest: Option<Instant>,
+    /// When the last prefixes came.
+    last: Instant,
 }
 
 impl Publisher {
     pub(crate) fn new() -> (Self, watch::Receiver<Arc<View>>) {
         let (view, receiver) = watch::channel(Arc::default());
+        let now = Instant::now();
         let publisher = Self {
             view,
             selected: Vec::new(),
             names: HashMap::new(),
             changed: false,
-            next: Instant::now(),
+            next: now,
             latest: None,
+            last: now,
         };
         (publisher, receiver)
     }
@@ -57,6 +64,7 @@ impl Publisher {
     /// Other paths are selected for these.
     pub(crate) fn selected(&mut self, prefixes: Vec<IpNet>) {
         self.selected.extend(prefixes);
+        self.last = Instant::now();
     }
 
     /// Something may be otherwise than in the last view.
@@ -81,8 +89,8 @@ impl Publisher {
         self.changed.then_some(self.next)
     }
 
-    /// Publishes how things are, if anything is otherwise and it is time. While `more` waits to be taken in, that time
-    /// has not come yet, within reason.
+    /// Publishes how things are, if anything is otherwise and it is time. While `more` waits to be taken in, or prefixes
+    /// come by the thousand, that time has not come yet, within reason.
     pub(crate) fn publish(
         &mut self,
         running: Option<(&Speaker, &Plan, &Peers)>,
@@ -95,6 +103,11 @@ impl Publisher {
         }
         let latest = *self.latest.get_or_insert(begun + FLOOD);
         if more && begun < latest {
+            return;
+        }
+        let quiet = self.last + QUIET;
+        if self.selected.len() > MANY && begun < quiet.min(latest) {
+            self.next = quiet.min(latest);
             return;
         }
         self.latest = None;

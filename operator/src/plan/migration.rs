@@ -14,11 +14,6 @@ use super::{Action, Plan};
 use crate::memory::Memory;
 use crate::observed::{NodeFacts, Now, Observed};
 
-/// Packets under way have arrived by then; nodes that a report is late from have sent it.
-const WAITS: Waits = Waits {
-    drain: Duration::from_secs(5),
-    patience: Duration::from_secs(30),
-};
 /// So many nodes are counted one by one in the progress; of more, tenths of them, so that the status is not written
 /// for each.
 const COUNTED: usize = 20;
@@ -77,7 +72,7 @@ pub fn plan(
             deadline: None,
         }
     } else {
-        advance(&before, &wish, &facts, WAITS, &mut timers, now.mono)
+        advance(&before, &wish, &facts, Waits::REAL, &mut timers, now.mono)
     };
     plan.timers = Some(timers);
     if let Some(deadline) = deadline {

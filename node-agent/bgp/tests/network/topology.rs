@@ -62,15 +62,16 @@ pub struct Topology {
 }
 
 impl Topology {
-    /// Up to 12 nodes in up to 4 ASes.
+    /// Up to 12 nodes in up to 4 ASes; one in ten has up to 50 nodes.
     pub fn new(random: &mut Random) -> Self {
+        let most = if random.one_in(10) { 50 } else { 12 };
         let ases = 1 + random.below(4);
         let mut nodes = Vec::new();
         for asn in 0..ases {
             let reflectors = random.below(3);
             let add_path = [None, None, NonZeroU16::new(2), NonZeroU16::new(99)];
             let add_path = *random.pick(&add_path);
-            for at in 0..1 + random.below(12 / ases) {
+            for at in 0..1 + random.below(most / ases) {
                 nodes.push(Node {
                     asn: 64512 + asn as u32,
                     id: Ipv4Addr::new(10, random.below(200) as u8, asn as u8, nodes.len() as u8),

@@ -236,6 +236,11 @@ const SCENARIOS: &[Scenario] = &[
         migrate::there_and_back
     ),
     racks!(
+        "migrate-upgraded",
+        "Operator and agents are upgraded in the middle of a migration, and back in the middle of the next",
+        migrate::upgraded
+    ),
+    racks!(
         "migrate-killed",
         "Operator and agents are killed in every phase of a migration",
         migrate::killed

@@ -10,7 +10,7 @@ use weft_scenarios::stage::{PATIENCE, Stage, condition};
 use weft_scenarios::traffic::{self, Volume};
 
 use crate::nodes::VICTIM;
-use crate::{look, operator, routed, under};
+use crate::{agents, look, operator, routed, under};
 
 /// The longest that a migration of three nodes may take.
 pub const LIMIT: Duration = Duration::from_secs(180);
@@ -223,6 +223,31 @@ pub async fn killed(stage: &Stage) -> anyhow::Result<Value> {
     })
     .await?;
     Ok(json!({"kills": kills, "sent": sent, "lost": 0}))
+}
+
+/// Another version of operator and agents takes over in the middle of a migration, and hands back in the middle of the
+/// next one.
+pub async fn upgraded(stage: &Stage) -> anyhow::Result<Value> {
+    agents::tag_next(stage).await?;
+    let (times, sent) = under::lossless_between_modes(stage, async || {
+        let mut times = Vec::new();
+        for (mode, name, version) in [
+            ("Overlay", Phase::Shift, &["image.tag=next"][..]),
+            ("BGP", Phase::Prepare, &[]),
+        ] {
+            let start = Instant::now();
+            ask(stage, mode).await?;
+            phase(stage, mode, name).await?;
+            stage.helm_upgrade(version).await?;
+            stage.wait_component("daemonset/weft-agent").await?;
+            stage.wait_ready(LIMIT).await?;
+            exact(stage, mode).await?;
+            times.push(start.elapsed().as_millis() as u64);
+        }
+        Ok(times)
+    })
+    .await?;
+    Ok(json!({"took_ms": times, "sent": sent, "lost": 0}))
 }
 
 /// The underlay drops what the new mode sends: the migration stops before a packet moves, names the pairs of nodes, and
