@@ -31,8 +31,12 @@ fn main() -> Result<()> {
     let rounds = arguments.next().transpose()?.unwrap_or(5);
     let desired = state(peers)?;
     let mut flipped = desired.clone();
-    for nexthop in flipped.nexthops.values_mut() {
-        let gateway = nexthop.gateway.ok_or("a nexthop without gateway")?;
+    for (nexthop, number) in flipped.nexthops.values_mut().zip(1..) {
+        // Those of the underlay, of which no block is a part.
+        let gateway = match nexthop.gateway {
+            Some(IpAddr::V4(_)) => Ipv4Addr::from(0xac10_0000_u32 + number).into(),
+            _ => Ipv6Addr::from((0xfe80_u128 << 112) + u128::from(number)).into(),
+        };
         *nexthop = Nexthop::onlink(gateway, UNDERLAY.parse()?);
     }
     let (mut weft, mut batch, mut change) = (Vec::new(), Vec::new(), Vec::new());
