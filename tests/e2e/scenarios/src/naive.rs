@@ -10,7 +10,7 @@ use anyhow::Context;
 use ipnet::IpNet;
 use serde_json::{Map, Value, json};
 use weft_e2e::wait;
-use weft_scenarios::stage::{PATIENCE, Stage};
+use weft_scenarios::stage::{NAMESPACE, PATIENCE, Stage};
 use weft_scenarios::traffic::{self, Volume};
 
 use crate::{look, under};
@@ -54,25 +54,33 @@ pub async fn run(stage: &Stage) -> anyhow::Result<Value> {
 
 /// Takes away the programs of Weft and its nftables tables. The routes stay.
 async fn remove_weft(stage: &Stage) -> anyhow::Result<()> {
-    let weft = ["--namespace", "weft-system"];
+    let weft = ["--namespace", NAMESPACE];
     let operator = ["scale", "deployment/weft-operator", "--replicas=0"];
     stage.kubectl(&[&operator[..], &weft].concat()).await?;
-    let agents = ["delete", "daemonset/weft-agent", "--wait"];
+    // It would make the agents anew.
+    wait_gone(stage, "weft-operator").await?;
+    let agents = ["delete", "daemonset/weft-agent"];
     stage.kubectl(&[&agents[..], &weft].concat()).await?;
-    wait::until("the agents to be gone", PATIENCE, async || {
-        let pods = [&["pods"][..], &weft].concat();
-        let pods = stage.get(&pods).await.map_err(|error| error.to_string())?;
+    wait_gone(stage, "weft-agent").await?;
+    for node in stage.cluster.nodes()? {
+        let delete = "nft list tables | grep weft | while read -r _ family name; do \
+                      nft delete table $family $name; done";
+        look::lines(stage, node.name(), delete).await?;
+    }
+    Ok(())
+}
+
+async fn wait_gone(stage: &Stage, name: &str) -> anyhow::Result<()> {
+    let selector = format!("--selector=app.kubernetes.io/name={name}");
+    wait::until(format!("{name} to be gone"), PATIENCE, async || {
+        let what = ["pods", "--namespace", NAMESPACE, &selector];
+        let pods = stage.get(&what).await.map_err(|error| error.to_string())?;
         match pods["items"].as_array().is_some_and(Vec::is_empty) {
             true => Ok(()),
             false => Err("some pods are there".to_owned()),
         }
     })
     .await?;
-    for node in stage.cluster.nodes()? {
-        let delete = "nft list tables | grep weft | while read -r _ family name; do \
-                      nft delete table $family $name; done";
-        look::lines(stage, node.name(), delete).await?;
-    }
     Ok(())
 }
 
