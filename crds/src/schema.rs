@@ -1,7 +1,5 @@
 //! What the generated schemas say that an API server shouldn't be told, and what `kubectl explain` should.
 
-use std::fmt::Write;
-
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
     CustomResourceDefinition, JSONSchemaProps, JSONSchemaPropsOrArray,
 };
@@ -45,10 +43,7 @@ fn describe(schema: &mut JSONSchemaProps) {
         .map(|paragraph| paragraph.split_whitespace().collect::<Vec<_>>().join(" "))
         .collect();
     *description = lines.join("\n\n");
-    if let Some(sentence) = sentence {
-        // Writing to a String cannot fail.
-        let _ = write!(description, "{sentence}");
-    }
+    description.extend(sentence);
 }
 
 fn tidy(schema: &mut JSONSchemaProps) {

@@ -22,13 +22,12 @@ const NODE: &str = "node1";
 /// The API server or a router does not take it.
 pub async fn set(stage: &Stage) -> anyhow::Result<Vec<IpAddr>> {
     let families = stage.service("default", "server").await?;
-    let addresses = ADDRESSES.into_iter().filter(|address| {
-        let mut same = families
+    let mut addresses = ADDRESSES.to_vec();
+    addresses.retain(|address| {
+        families
             .iter()
-            .filter(|own| own.is_ipv4() == address.is_ipv4());
-        same.next().is_some()
+            .any(|own| own.is_ipv4() == address.is_ipv4())
     });
-    let addresses: Vec<IpAddr> = addresses.collect();
     let ingress: Vec<_> = addresses.iter().map(|ip| json!({"ip": ip})).collect();
     let spec = json!({"spec": {"type": "LoadBalancer"}}).to_string();
     let status = json!({"status": {"loadBalancer": {"ingress": ingress}}}).to_string();

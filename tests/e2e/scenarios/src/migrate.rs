@@ -10,7 +10,7 @@ use weft_scenarios::stage::{PATIENCE, Stage, condition};
 use weft_scenarios::traffic::{self, Volume};
 
 use crate::nodes::VICTIM;
-use crate::{agents, look, operator, routed, under};
+use crate::{agents, look, nodes, operator, routed, under};
 
 /// The longest that a migration of three nodes may take.
 pub const LIMIT: Duration = Duration::from_secs(180);
@@ -421,8 +421,7 @@ pub async fn node_dies(stage: &Stage) -> anyhow::Result<Value> {
     let (took, reports) = under::under(stage, volume, &[VICTIM], async || {
         ask(stage, "Overlay").await?;
         phase(stage, "Overlay", Phase::Shift).await?;
-        let node = stage.cluster.node(VICTIM)?;
-        node.power_off().await?;
+        stage.cluster.node(VICTIM)?.power_off().await?;
         let start = Instant::now();
         wait::until("the others to be in mode Overlay", LIMIT, async || {
             let status = status(stage).await.map_err(|error| error.to_string())?;
@@ -433,12 +432,7 @@ pub async fn node_dies(stage: &Stage) -> anyhow::Result<Value> {
         })
         .await?;
         let took = start.elapsed();
-        node.power_on().await?;
-        stage.cluster.wait_nodes(&[VICTIM], true, PATIENCE).await?;
-        stage
-            .cluster
-            .wait_rollout("default", "daemonset/server", PATIENCE)
-            .await?;
+        nodes::power_on(stage).await?;
         stage.wait_ready(LIMIT).await?;
         Ok(took)
     })

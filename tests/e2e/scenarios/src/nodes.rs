@@ -207,6 +207,17 @@ pub async fn address(stage: &Stage) -> anyhow::Result<Value> {
     Ok(json!({"reached_after_ms": gaps, "sent_by_others": sent, "lost_by_others": 0}))
 }
 
+/// Gives the node its power back, and waits until it is Ready and its server runs.
+pub async fn power_on(stage: &Stage) -> anyhow::Result<()> {
+    stage.cluster.node(VICTIM)?.power_on().await?;
+    stage.cluster.wait_nodes(&[VICTIM], true, PATIENCE).await?;
+    stage
+        .cluster
+        .wait_rollout("default", "daemonset/server", PATIENCE)
+        .await?;
+    Ok(())
+}
+
 /// Waits until the node is Ready, its server answers the others, and the config is Ready.
 pub async fn comes_back(stage: &Stage) -> anyhow::Result<()> {
     stage.cluster.wait_nodes(&[VICTIM], true, PATIENCE).await?;

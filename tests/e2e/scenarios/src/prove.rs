@@ -5,11 +5,11 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use serde_json::{Value, json};
-use weft_scenarios::stage::{PATIENCE, Stage};
+use weft_scenarios::stage::Stage;
 use weft_scenarios::traffic::{self, Volume};
 
 use crate::nodes::{VICTIM, addresses_on};
-use crate::{look, migrate, operator, under};
+use crate::{look, migrate, nodes, operator, under};
 
 /// How many migrations the scenario runs; `make prove` runs more.
 const RUNS: u32 = 2;
@@ -189,15 +189,9 @@ async fn one(stage: &Stage, choice: &Choice) -> anyhow::Result<()> {
             stage.cluster.start_api().await?;
         }
         Fault::PowerOff => {
-            let node = stage.cluster.node(VICTIM)?;
-            node.power_off().await?;
+            stage.cluster.node(VICTIM)?.power_off().await?;
             tokio::time::sleep(Duration::from_secs(20)).await;
-            node.power_on().await?;
-            stage.cluster.wait_nodes(&[VICTIM], true, PATIENCE).await?;
-            stage
-                .cluster
-                .wait_rollout("default", "daemonset/server", PATIENCE)
-                .await?;
+            nodes::power_on(stage).await?;
         }
     }
     stage.wait_ready(migrate::LIMIT).await

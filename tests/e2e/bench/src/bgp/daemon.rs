@@ -37,7 +37,6 @@ pub enum Daemon {
 pub struct Running {
     daemon: Daemon,
     child: Child,
-    directory: PathBuf,
     line: Line,
 }
 
@@ -120,7 +119,6 @@ impl Running {
         let mut running = Self {
             daemon,
             child,
-            directory,
             line,
         };
         if let Line::Socket(stream) = &mut running.line
@@ -132,7 +130,7 @@ impl Running {
         let begun = Instant::now();
         while let Err(error) = running.count().await {
             if begun.elapsed() > PATIENCE {
-                let log = std::fs::read_to_string(running.directory.join("output"));
+                let log = std::fs::read_to_string(directory.join("output"));
                 bail!(
                     "{daemon:?} does not answer: {error:#} {}",
                     log.unwrap_or_default()
